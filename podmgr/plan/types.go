@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Input is everything a decision may depend on. Decide never changes it and
+// keeps no reference to it.
+type Input struct {
+	// Pod is the desired state: defaulted and validated. Its status is ignored;
+	// Last is used instead. A set DeletionTimestamp asks for the Pod's end: the
+	// time at which its grace period is over, as in the Kubernetes API.
+	Pod *corev1.Pod
+	// Last is the status that was reported last, zero for a new Pod. Transition
+	// times, terminal phases and the records of containers that are no longer
+	// there are taken from it.
+	Last corev1.PodStatus
+	// Refused is set when admission turned the Pod down (OutOfcpu, …); such a Pod
+	// is Failed and never gets a sandbox.
+	Refused *Refusal
+	// Seen is what the runtime says.
+	Seen Seen
+	// Now is the time of the decision.
+	Now time.Time
+	// Node has the few facts of the node that a status shows.
+	Node Node
+}
+
+// Node has what a Pod's status says of its node.
+type Node struct {
+	HostIPs []string
+}
+
+// Refusal is the reason and message of a Pod that admission turned down.
+type Refusal struct {
+	Reason, Message string
+}
+
+// Seen is what is there at one moment, found by looking.
+type Seen struct {
+	// Sandboxes in the order of their attempts; at most the last is in use.
+	Sandboxes []Sandbox
+	// Containers of the Pod, in any order, records of ended ones included.
+	Containers []Container
+	// Images by the image reference as it stands in the Pod's spec.
+	Images map[string]Image
+	// Failures of the last attempt to do something, by the key of the action
+	// (Action.Key); removed when the action succeeds.
+	Failures map[string]Failure
+	// Busy has the keys of the actions under way (Action.Key). Decide may name
+	// them again; the caller starts no second one.
+	Busy map[string]bool
+}
+
+// State of a sandbox or a container.
+type State string
+
+const (
+	// Created: made and waiting for its start.
+	Created State = "Created"
+	// Running: started and not ended.
+	Running State = "Running"
+	// Exited: ended, with a record of its end.
+	Exited State = "Exited"
+	// Unknown: half made or lost its process without a record (a crash, a reboot).
+	Unknown State = "Unknown"
+)
+
+// Sandbox is one attempt at the Pod's sandbox: the pause container together
+// with the Pod's cgroup, volumes and network.
+type Sandbox struct {
+	ID        string
+	Attempt   int
+	State     State // Running: ready for containers
+	CreatedAt time.Time
+	IPs       []string
+}
+
+// Container is one attempt at one container.
+type Container struct {
+	ID        string
+	Name      string
+	Attempt   int    // the restart count: 0 for the first
+	SandboxID string // the sandbox that it belongs to
+	State     State
+	// SpecHash identifies the container's spec that this attempt was made from.
+	SpecHash string
+	// BackOff is the restart delay that was in force when this attempt was made:
+	// 0 for the first, then 10 s doubling to 5 min.
+	BackOff time.Duration
+
+	CreatedAt, StartedAt, FinishedAt time.Time
+
+	ExitCode  int32
+	Signal    int32
+	OOMKilled bool
+	// Message is the termination message, or why it could not be started.
+	Message string
+	ImageID string
+}
+
+// Image is what is known of one image reference.
+type Image struct {
+	Present bool
+	Pulling bool
+	// Err is why the last pull failed: ErrImagePull, ErrImageNeverPull,
+	// InvalidImageName, …; empty after success.
+	Reason, Message string
+	// Failures in a row, and when the last one was.
+	Failures int
+	FailedAt time.Time
+}
+
+// Failure is why the last attempt at an action failed.
+type Failure struct {
+	Reason, Message string // Kubernetes' waiting reason: CreateContainerError, …
+	At              time.Time
+	Count           int // in a row, at least 1
+}
+
+// Kind of an action.
+type Kind string
+
+const (
+	// CreateSandbox: make and start the sandbox of the given attempt, cgroup,
+	// volumes and network included. Never two at a time.
+	CreateSandbox Kind = "create sandbox"
+	// RemoveSandbox: end and remove a sandbox with all that belongs to it.
+	RemoveSandbox Kind = "remove sandbox"
+	// PullImage: make the image available by its pull policy.
+	PullImage Kind = "pull image"
+	// CreateContainer: make a container, not yet started.
+	CreateContainer Kind = "create container"
+	// StartContainer: start a created container.
+	StartContainer Kind = "start container"
+	// StopContainer: the stop signal, then SIGKILL at Action.Deadline.
+	StopContainer Kind = "stop container"
+	// RemoveContainer: remove a container's record and file system.
+	RemoveContainer Kind = "remove container"
+	// Finish: a deleted Pod has nothing left; its volumes, cgroup, logs and
+	// record may go.
+	Finish Kind = "finish"
+)
+
+// Action is one idempotent step. Actions of one decision may run at the same
+// time.
+type Action struct {
+	Kind Kind
+	// Container is the name in the Pod's spec; empty for a sandbox.
+	Container string
+	// ID of what exists (start, stop, remove, remove sandbox).
+	ID string
+	// Attempt that is to be made (create).
+	Attempt int
+	// SandboxID that a new container joins.
+	SandboxID string
+	// BackOff to record with a new container.
+	BackOff time.Duration
+	// Image reference (pull).
+	Image string
+	// Deadline of a stop: when SIGKILL is due. Not before Input.Now.
+	Deadline time.Time
+	// Reason and Message of a stop or removal, for the event.
+	Reason, Message string
+}
+
+// Key identifies the thing that an action works on: two actions with the same
+// key never run at the same time.
+func (a Action) Key() string {
+	switch a.Kind {
+	case CreateSandbox, RemoveSandbox, Finish:
+		return "sandbox"
+	case PullImage:
+		return "image " + a.Image
+	default:
+		return "container " + a.Container
+	}
+}
+
+// Event is something to tell the Pod's owner, in the kubelet's words.
+type Event struct {
+	Type, Reason, Message string
+	Container             string // for the field path of the event's object
+}
+
+// Decision is what to do, what to report, and when to look again.
+type Decision struct {
+	Actions []Action
+	Status  corev1.PodStatus
+	Events  []Event
+	// Next is when time alone changes the decision; zero if never.
+	Next time.Time
+}

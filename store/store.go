@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// Object is what a store keeps: any Kubernetes API object.
+type Object interface {
+	metav1.Object
+	runtime.Object
+}
+
+// Store is a set of objects by resource ("pods", "events"), namespace and name.
+// It is safe for concurrent use.
+type Store struct {
+	db *bolt.DB
+
+	mu       sync.Mutex // serialises writes with the order of their watch events
+	revision uint64
+	ring     ring
+	watchers map[*Watcher]struct{}
+}
+
+var (
+	bucketMeta    = []byte("meta")
+	bucketObjects = []byte("objects")
+	keyRevision   = []byte("revision")
+)
+
+// ErrLocked says that another process has the file open.
+var ErrLocked = errors.New("the state file is in use by another process")
+
+// Open opens or makes the state file. It waits at most a second for the file's
+// lock and then fails with ErrLocked. A damaged file is an error that names it;
+// nothing is thrown away.
+func Open(path string) (*Store, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("state directory: %w", err)
+	}
+	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: time.Second, FreelistType: bolt.FreelistMapType})
+	if errors.Is(err, bolt.ErrTimeout) {
+		return nil, fmt.Errorf("%s: %w", path, ErrLocked)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w; if the file is damaged, move it away: running Pods are found again from their manifests", path, err)
+	}
+	s := &Store{db: db, ring: newRing(ringSize), watchers: make(map[*Watcher]struct{})}
+	if err := s.load(); err != nil {
+		_ = db.Close()
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	return s, nil
+}
+
+func (s *Store) load() error {
+	return s.db.Update(func(tx *bolt.Tx) error {
+		if _, err := tx.CreateBucketIfNotExists(bucketObjects); err != nil {
+			return err
+		}
+		meta, err := tx.CreateBucketIfNotExists(bucketMeta)
+		if err != nil {
+			return err
+		}
+		if v := meta.Get(keyRevision); len(v) == 8 {
+			s.revision = binary.BigEndian.Uint64(v)
+		}
+		s.ring.floor = s.revision
+		return nil
+	})
+}
+
+// Close ends all watches and closes the file.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	for w := range s.watchers {
+		w.close()
+		delete(s.watchers, w)
+	}
+	s.mu.Unlock()
+	return s.db.Close()
+}
+
+// Revision is that of the last write; 0 for a new store.
+func (s *Store) Revision() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.revision
+}
+
+func key(namespace, name string) []byte { return []byte(namespace + "/" + name) }
+
+func notFound(resource, name string) error {
+	return apierrors.NewNotFound(schema.GroupResource{Resource: resource}, name)
+}
+
+// Get reads one object into out. It fails with a Kubernetes NotFound error.
+func (s *Store) Get(resource, namespace, name string, out Object) error {
+	return s.db.View(func(tx *bolt.Tx) error {
+		data := get(tx, resource, key(namespace, name))
+		if data == nil {
+			return notFound(resource, name)
+		}
+		return json.Unmarshal(data, out)
+	})
+}
+
+func get(tx *bolt.Tx, resource string, k []byte) []byte {
+	b := tx.Bucket(bucketObjects).Bucket([]byte(resource))
+	if b == nil {
+		return nil
+	}
+	return b.Get(k)
+}
+
+// List calls each with the encoding of every object of a resource, in the order
+// of namespace and name; an empty namespace means all. The bytes are valid
+// during the call only. It returns the revision that the list is of.
+func (s *Store) List(resource, namespace string, each func(data []byte) error) (uint64, error) {
+	var revision uint64
+	err := s.db.View(func(tx *bolt.Tx) error {
+		if v := tx.Bucket(bucketMeta).Get(keyRevision); len(v) == 8 {
+			revision = binary.BigEndian.Uint64(v)
+		}
+		b := tx.Bucket(bucketObjects).Bucket([]byte(resource))
+		if b == nil {
+			return nil
+		}
+		prefix := ""
+		if namespace != "" {
+			prefix = namespace + "/"
+		}
+		c := b.Cursor()
+		for k, v := c.Seek([]byte(prefix)); k != nil && strings.HasPrefix(string(k), prefix); k, v = c.Next() {
+			if err := each(v); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return revision, err
+}
+
+// Create adds an object and sets its resourceVersion. It fails with a Kubernetes
+// AlreadyExists error.
+func (s *Store) Create(resource string, obj Object) error {
+	return s.write(resource, Added, obj, func(old []byte) error {
+		if old != nil {
+			return apierrors.NewAlreadyExists(schema.GroupResource{Resource: resource}, obj.GetName())
+		}
+		return nil
+	})
+}
+
+// Update replaces an object and sets its new resourceVersion. When obj has a
+// resourceVersion it must be the stored one, else the update fails with a
+// Kubernetes Conflict error; a missing object is a NotFound error.
+func (s *Store) Update(resource string, obj Object) error {
+	return s.write(resource, Modified, obj, func(old []byte) error {
+		if old == nil {
+			return notFound(resource, obj.GetName())
+		}
+		return checkVersion(resource, obj.GetName(), obj.GetResourceVersion(), old)
+	})
+}
+
+// Delete removes an object for good. When obj has a resourceVersion it must be
+// the stored one. On success obj has the version of the deletion.
+func (s *Store) Delete(resource string, obj Object) error {
+	return s.write(resource, Deleted, obj, func(old []byte) error {
+		if old == nil {
+			return notFound(resource, obj.GetName())
+		}
+		return checkVersion(resource, obj.GetName(), obj.GetResourceVersion(), old)
+	})
+}
+
+func checkVersion(resource, name, want string, old []byte) error {
+	if want == "" {
+		return nil
+	}
+	var have struct {
+		Metadata struct {
+			ResourceVersion string `json:"resourceVersion"`
+		} `json:"metadata"`
+	}
+	if err := json.Unmarshal(old, &have); err != nil {
+		return err
+	}
+	if have.Metadata.ResourceVersion != want {
+		return apierrors.NewConflict(schema.GroupResource{Resource: resource}, name,
+			errors.New("the object has been modified; please apply your changes to the latest version and try again"))
+	}
+	return nil
+}
+
+// write does one durable change and tells the watchers.
+func (s *Store) write(resource string, kind EventType, obj Object, check func(old []byte) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	next := s.revision + 1
+	before := obj.GetResourceVersion()
+	err := s.db.Update(func(tx *bolt.Tx) error {
+		b, err := tx.Bucket(bucketObjects).CreateBucketIfNotExists([]byte(resource))
+		if err != nil {
+			return err
+		}
+		k := key(obj.GetNamespace(), obj.GetName())
+		if err := check(b.Get(k)); err != nil {
+			return err
+		}
+		obj.SetResourceVersion(strconv.FormatUint(next, 10))
+		if kind == Deleted {
+			err = b.Delete(k)
+		} else {
+			var data []byte
+			if data, err = json.Marshal(obj); err == nil {
+				err = b.Put(k, data)
+			}
+		}
+		if err != nil {
+			return err
+		}
+		return tx.Bucket(bucketMeta).Put(keyRevision, binary.BigEndian.AppendUint64(nil, next))
+	})
+	if err != nil {
+		obj.SetResourceVersion(before)
+		return err
+	}
+	s.revision = next
+	s.publish(Event{Type: kind, Resource: resource, Revision: next, Object: obj.DeepCopyObject().(Object)})
+	return nil
+}

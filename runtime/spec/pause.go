@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package spec
+
+import (
+	"maps"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+const (
+	// pauseUser is the user and group of the pause process, that of
+	// Kubernetes' own pause image.
+	pauseUser = 65535
+	// pauseOOMScoreAdj makes the kernel choose nearly everything else first.
+	pauseOOMScoreAdj = -998
+	// pauseShares is the least cpu weight there is.
+	pauseShares = 2
+)
+
+// PauseOptions are the values of a sandbox's pause container.
+type PauseOptions struct {
+	// Args is the command line of the pause program in its image.
+	Args []string
+
+	// Namespaces as for a container; PID is empty (with
+	// shareProcessNamespace the Pod's containers join that of pause) or
+	// HostNamespace.
+	Namespaces Namespaces
+
+	// Sysctls of the Pod's namespaces, see Sysctls. They are set before pause
+	// runs, so before any other container.
+	Sysctls map[string]string
+
+	// Resources may be nil: the smallest share of the processor.
+	Resources   *specs.LinuxResources
+	CgroupsPath string
+	Annotations map[string]string
+	Node        Node
+}
+
+// Pause gives the specification of the pause container: no capabilities, no
+// new privileges, an ordinary user, a read-only root, nothing mounted that it
+// does not need.
+func Pause(o PauseOptions) (*specs.Spec, error) {
+	res := o.Resources
+	if res == nil {
+		shares := uint64(pauseShares)
+		res = &specs.LinuxResources{CPU: &specs.LinuxCPU{Shares: &shares}}
+	}
+	score := max(pauseOOMScoreAdj, o.Node.OOMScoreAdjFloor)
+	s := &specs.Spec{
+		Version: specs.Version,
+		Process: &specs.Process{
+			User:            specs.User{UID: pauseUser, GID: pauseUser, AdditionalGids: []uint32{pauseUser}},
+			Args:            o.Args,
+			Env:             []string{defaultPath},
+			Cwd:             "/",
+			Capabilities:    &specs.LinuxCapabilities{},
+			NoNewPrivileges: true,
+			OOMScoreAdj:     &score,
+		},
+		Root: &specs.Root{Path: "rootfs", Readonly: true},
+		Mounts: []specs.Mount{
+			{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
+			{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "strictatime", "mode=755", "size=64k"}},
+		},
+		Annotations: maps.Clone(o.Annotations),
+		Linux: &specs.Linux{
+			CgroupsPath:   o.CgroupsPath,
+			Namespaces:    namespaces(o.Namespaces, o.Node.CgroupV2),
+			Resources:     resources(res, false),
+			Sysctl:        maps.Clone(o.Sysctls),
+			MaskedPaths:   append(maskedPaths(), o.Node.MaskedPaths...),
+			ReadonlyPaths: readonlyPaths(),
+		},
+	}
+	return s, filter(s, Security{}, o.Node)
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package runtime
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/containerd/containerd/api/services/tasks/v1"
+	"github.com/containerd/containerd/api/types/task"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/errdefs/pkg/errgrpc"
+)
+
+// adopt looks at all containers with our labels and their tasks, and brings the cache up to date. Containers that an operation of
+// this process is busy with are left to it.
+func (r *Runtime) adopt(ctx context.Context) error {
+	records, err := r.client.ContainerService().List(ctx, fmt.Sprintf("labels.%q", LabelKind))
+	if err != nil {
+		return fmt.Errorf("list containers: %w", err)
+	}
+	listed, err := r.client.TaskService().List(ctx, &tasks.ListTasksRequest{})
+	if err != nil {
+		return fmt.Errorf("list tasks: %w", errgrpc.ToNative(err))
+	}
+	running := map[string]*task.Process{}
+	for _, t := range listed.Tasks {
+		running[t.ID] = t
+	}
+	for _, record := range records {
+		s, err := statusOf(record)
+		if err != nil {
+			// A record of ours that cannot be read is one that nobody wants: as StateUnknown the sweeper removes it.
+			r.log.Warn("container record with labels that cannot be read", "error", err)
+		}
+		e := newEntry(s)
+		if old := r.add(e); old != nil {
+			e = old
+		} else {
+			close(e.created)
+		}
+		r.observe(e, running[record.ID])
+	}
+	return r.sweepSnapshots(ctx)
+}
+
+// observe brings one entry up to date with what its task says; t is nil when there is none.
+func (r *Runtime) observe(e *entry, t *task.Process) {
+	s := r.read(e)
+	if s.State == StateCreating {
+		return
+	}
+	if s.State == StateExited {
+		// On record; but the agent may have died before it freed the rest.
+		r.work.Go(func() { r.settle(e) })
+		return
+	}
+	if t == nil {
+		r.lost(e)
+		return
+	}
+	switch t.Status {
+	case task.Status_CREATED:
+		r.change(e, func(s *Status) { s.State, s.PID = StateCreated, int(t.Pid) })
+	case task.Status_STOPPED:
+		r.exited(e, t.ExitStatus, t.ExitedAt.AsTime())
+	default:
+		var restore *Status
+		r.change(e, func(s *Status) {
+			s.State, s.PID = StateRunning, int(t.Pid)
+			if s.StartedAt.IsZero() {
+				if s.StartedAt = processStart(s.PID); s.StartedAt.IsZero() {
+					s.StartedAt = s.CreatedAt
+				}
+				copied := *s
+				restore = &copied
+			}
+		})
+		if restore != nil {
+			r.work.Go(func() { r.recordStart(*restore) })
+		}
+	}
+}
+
+// lost notes that a container has no task and no exit on record.
+func (r *Runtime) lost(e *entry) {
+	r.mu.Lock()
+	known := e.status.State == StateUnknown
+	e.status.State, e.status.PID = StateUnknown, 0
+	uid := e.status.Pod.UID
+	r.mu.Unlock()
+	if !known {
+		r.cfg.OnChange(uid)
+	}
+}
+
+// sweepSnapshots removes active snapshots that no container record uses. containerd's garbage collector would do it in time.
+func (r *Runtime) sweepSnapshots(ctx context.Context) error {
+	service := r.client.SnapshotService(r.cfg.Snapshotter)
+	var orphans []string
+	err := service.Walk(ctx, func(_ context.Context, info snapshots.Info) error {
+		if info.Kind == snapshots.KindActive && info.Labels[LabelKind] != "" && r.entry(info.Name) == nil {
+			orphans = append(orphans, info.Name)
+		}
+		return nil
+	})
+	if !gone(err) {
+		return fmt.Errorf("list snapshots: %w", err)
+	}
+	for _, key := range orphans {
+		if err := service.Remove(ctx, key); !gone(err) {
+			r.log.Warn("cannot remove a snapshot that no container uses", "snapshot", key, "error", err)
+		}
+	}
+	return nil
+}

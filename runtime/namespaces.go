@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	goruntime "runtime"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// NamespaceOptions says which namespaces of its own a Pod gets.
+type NamespaceOptions struct {
+	Net, IPC, UTS bool
+	// Hostname is set in the UTS namespace.
+	Hostname string
+}
+
+// Namespaces are the paths by which containers, and the network's set-up, find a Pod's namespaces. A path is empty when the Pod
+// shares the host's.
+type Namespaces struct {
+	Net, IPC, UTS string
+}
+
+// kinds of namespaces in the order in which they are made; name is that below /proc/self/ns.
+var namespaceKinds = [...]struct {
+	name string
+	flag int
+}{{"net", unix.CLONE_NEWNET}, {"ipc", unix.CLONE_NEWIPC}, {"uts", unix.CLONE_NEWUTS}}
+
+// PinNamespaces makes the namespaces that options asks for and keeps them alive by bind mounts in dir, which it makes too. The
+// loopback interface of a new network namespace is up. What an earlier call has pinned there is kept as it is, so the call can be
+// repeated after a crash. On error, what this call pinned is unpinned by UnpinNamespaces.
+func PinNamespaces(dir string, options NamespaceOptions) (Namespaces, error) {
+	wanted := map[string]bool{"net": options.Net, "ipc": options.IPC, "uts": options.UTS}
+	pinned := map[string]string{}
+	var missing []int
+	for i, kind := range namespaceKinds {
+		if !wanted[kind.name] {
+			continue
+		}
+		path := filepath.Join(dir, kind.name)
+		pinned[kind.name] = path
+		if !isNamespace(path) {
+			missing = append(missing, i)
+		}
+	}
+	result := Namespaces{Net: pinned["net"], IPC: pinned["ipc"], UTS: pinned["uts"]}
+	if len(missing) == 0 {
+		return result, nil
+	}
+	if err := os.MkdirAll(dir, 0o711); err != nil {
+		return Namespaces{}, fmt.Errorf("pin namespaces: %w", err)
+	}
+	done := make(chan error)
+	go func() {
+		// Never unlocked: the thread has left the host's namespaces, so it ends together with this goroutine.
+		goruntime.LockOSThread()
+		done <- unshareAndPin(dir, missing, options.Hostname)
+	}()
+	if err := <-done; err != nil {
+		return Namespaces{}, fmt.Errorf("pin namespaces in %s: %w", dir, err)
+	}
+	return result, nil
+}
+
+// unshareAndPin moves the current thread into new namespaces, sets them up, and only then pins them: what is pinned is complete.
+func unshareAndPin(dir string, missing []int, hostname string) error {
+	for _, i := range missing {
+		kind := namespaceKinds[i]
+		if err := unix.Unshare(kind.flag); err != nil {
+			return fmt.Errorf("new %s namespace: %w", kind.name, err)
+		}
+		var err error
+		switch {
+		case kind.name == "net":
+			err = loopbackUp()
+		case kind.name == "uts" && hostname != "":
+			err = unix.Sethostname([]byte(hostname))
+		}
+		if err != nil {
+			return fmt.Errorf("set up the %s namespace: %w", kind.name, err)
+		}
+		if err := pin("/proc/thread-self/ns/"+kind.name, filepath.Join(dir, kind.name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func loopbackUp() error {
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return fmt.Errorf("loopback interface: %w", err)
+	}
+	if err := netlink.LinkSetUp(lo); err != nil {
+		return fmt.Errorf("loopback interface: %w", err)
+	}
+	return nil
+}
+
+// pin bind-mounts a namespace on a file that it makes.
+func pin(namespace, path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|unix.O_NOFOLLOW, 0o444)
+	if err != nil {
+		return err
+	}
+	f.Close()
+	if err := unix.Mount(namespace, path, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("bind %s: %w", path, err)
+	}
+	return nil
+}
+
+// isNamespace says whether a namespace is mounted on path.
+func isNamespace(path string) bool {
+	var fs unix.Statfs_t
+	return unix.Statfs(path, &fs) == nil && fs.Type == unix.NSFS_MAGIC
+}
+
+// UnpinNamespaces releases what PinNamespaces pinned in dir, and removes dir. The namespaces end when no process is left in them. It
+// is no error when there is nothing.
+func UnpinNamespaces(dir string) error {
+	var errs []error
+	for _, kind := range namespaceKinds {
+		path := filepath.Join(dir, kind.name)
+		for isNamespace(path) {
+			if err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+				errs = append(errs, fmt.Errorf("unpin %s: %w", path, err))
+				break
+			}
+		}
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}

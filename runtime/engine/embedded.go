@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	containerd "github.com/containerd/containerd/v2/client"
+	runtimev2 "github.com/containerd/containerd/v2/core/runtime/v2"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/containerd/v2/plugins"
+	ctdlog "github.com/containerd/log"
+	"github.com/containerd/plugin"
+	"github.com/containerd/plugin/registry"
+)
+
+// Config says where an embedded containerd keeps its things. Root and State
+// must be the same again at the next start for containers to be found again.
+type Config struct {
+	Root      string       // images, snapshots, metadata: survives a reboot
+	State     string       // bundles and sockets: on a tmpfs, gone after a reboot
+	Namespace string       // DefaultNamespace when empty
+	ShimEnv   []string     // added to the environment of every shim
+	Log       *slog.Logger // where containerd's log goes; slog.Default() when nil
+}
+
+// Embedded starts containerd inside this process and adopts the shims that an
+// earlier engine left on the same directories. The caller holds the lock of the
+// data directory (Lock): two engines on one directory would wait for each other
+// without a word. ctx bounds nothing after the start; Close ends the engine.
+//
+// Several engines may run in a process, on different directories or one after
+// the other. Only the log of containerd is shared: it goes where the engine
+// started last sends it.
+func Embedded(ctx context.Context, cfg Config) (_ *Engine, err error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	if cfg.Namespace == "" {
+		cfg.Namespace = DefaultNamespace
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	RouteLogs(cfg.Log)
+	socketDir := SocketDir(cfg.State)
+	for dir, mode := range map[string]os.FileMode{cfg.Root: 0o700, cfg.State: 0o711, socketDir: 0o700} {
+		if err := os.MkdirAll(dir, mode); err != nil {
+			return nil, fmt.Errorf("create engine directory: %w", err)
+		}
+	}
+	// Must be read before the shims are loaded: loading removes the bundles of
+	// shims that are gone.
+	exits := readExits(filepath.Join(cfg.State, taskPlugin), cfg.Namespace)
+
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ctx = ctdlog.WithLogger(ctx, ctdlog.L)
+	set := &pluginSet{cfg: cfg, socketDir: socketDir, keeper: &exitKeeper{tasks: filepath.Join(cfg.State, taskPlugin)}}
+	events, err := serveEvents(cfg.ttrpcAddress())
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	stop := func() error {
+		cancel()
+		return errors.Join(events.Close(), set.Close())
+	}
+	defer func() {
+		if err != nil {
+			_ = stop()
+		}
+	}()
+	if err := set.init(ctx); err != nil {
+		return nil, err
+	}
+	if err := events.serve(ctx, set.loaded.GetAll()); err != nil {
+		return nil, err
+	}
+	ic := plugin.NewContext(ctx, set.loaded, nil)
+	client, err := containerd.New("", containerd.WithInMemoryServices(ic))
+	if err != nil {
+		return nil, fmt.Errorf("in-memory containerd client: %w", err)
+	}
+	shims, err := ic.GetByID(plugins.ShimPlugin, shimManagerID)
+	if err != nil {
+		return nil, fmt.Errorf("shim manager: %w", err)
+	}
+	return &Engine{
+		client: client, namespace: cfg.Namespace, shims: shims.(*runtimev2.ShimManager), exits: exits, stop: stop,
+	}, nil
+}
+
+func (c Config) check() error {
+	for name, path := range map[string]string{"root": c.Root, "state": c.State} {
+		if !filepath.IsAbs(path) {
+			return fmt.Errorf("engine: %s directory %q is not an absolute path", name, path)
+		}
+	}
+	if c.Root == c.State {
+		return fmt.Errorf("engine: root and state directory are both %s", c.Root)
+	}
+	if n := len(c.ttrpcAddress()); n > maxSocketPath {
+		return fmt.Errorf("engine: state directory %s is too long: its socket's path has %d characters, the kernel allows %d; choose a shorter run directory",
+			c.State, n, maxSocketPath)
+	}
+	if c.Namespace != "" && strings.ContainsAny(c.Namespace, "/.") {
+		return fmt.Errorf("engine: containerd namespace %q may not contain / or .", c.Namespace)
+	}
+	return nil
+}
+
+// ttrpcAddress is the socket to which shims send their events. Together with
+// apiAddress it seeds the names of the shims' own sockets: it depends on the
+// state directory alone.
+func (c Config) ttrpcAddress() string { return filepath.Join(c.State, "ttrpc.sock") }
+
+// apiAddress stands for containerd's API socket, which an embedded engine does
+// not have; shims take it as the name of their containerd.
+func (c Config) apiAddress() string { return filepath.Join(c.State, "api.sock") }
+
+// pluginSet is the containerd of one engine: the plugins named in plugins.go,
+// initialised in the order of their dependencies.
+type pluginSet struct {
+	cfg       Config
+	socketDir string
+	keeper    *exitKeeper
+	loaded    *plugin.Set
+}
+
+// init starts the plugins. Every one of them is needed, so the first that fails
+// ends the start. The registrations are containerd's own; two of them get their
+// values from the engine here and not from a configuration file.
+func (s *pluginSet) init(ctx context.Context) error {
+	ctx = namespaces.WithNamespace(ctx, s.cfg.Namespace)
+	s.loaded = plugin.NewPluginSet()
+	var ready sync.WaitGroup
+	s.keeper.loading.Store(true)
+	defer s.keeper.loading.Store(false)
+	for _, r := range registry.Graph(func(r *plugin.Registration) bool { return !wanted(r.URI()) }) {
+		if r.URI() == shimManager {
+			r.Config, r.InitFn = nil, s.newShimManager
+		}
+		id := r.URI()
+		ic := plugin.NewContext(ctx, s.loaded, map[string]string{
+			plugins.PropertyRootDir:      filepath.Join(s.cfg.Root, id),
+			plugins.PropertyStateDir:     filepath.Join(s.cfg.State, id),
+			plugins.PropertyGRPCAddress:  s.cfg.apiAddress(),
+			plugins.PropertyTTRPCAddress: s.cfg.ttrpcAddress(),
+		})
+		ic.Config = r.Config
+		ic.RegisterReadiness = func() func() { ready.Add(1); return ready.Done }
+		p := r.Init(ic)
+		if err := s.loaded.Add(p); err != nil {
+			return fmt.Errorf("containerd plugin %s: %w", id, err)
+		}
+		if err := p.Err(); err != nil && !plugin.IsSkipPlugin(err) {
+			return fmt.Errorf("containerd plugin %s: %w%s", id, err, remedy(id))
+		}
+	}
+	ready.Wait()
+	return nil
+}
+
+func remedy(id string) string {
+	if id == overlaySnapshotter {
+		return " (the data directory must be on a file system that can carry overlayfs, such as ext4 or xfs)"
+	}
+	return ""
+}
+
+// Close ends the plugins, last one first. Shims are not touched.
+func (s *pluginSet) Close() error {
+	if s.loaded == nil {
+		return nil
+	}
+	var errs []error
+	for _, p := range slices.Backward(s.loaded.GetAll()) {
+		instance, err := p.Instance()
+		if err != nil {
+			continue
+		}
+		if c, ok := instance.(io.Closer); ok {
+			if err := c.Close(); err != nil {
+				errs = append(errs, fmt.Errorf("close containerd plugin %s: %w", p.Registration.URI(), err))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package volumes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// newSuffix marks a directory that is being made. No volume name has a tilde.
+const newSuffix = "~new"
+
+// emptyDir is a directory that lives as long as the Pod, open to all of its
+// containers: on disk, or a tmpfs of its own with medium Memory. On disk the
+// sizeLimit is not enforced by the kernel; Usage is there to watch it.
+type emptyDir struct{}
+
+func (emptyDir) source() string { return "emptyDir" }
+func (emptyDir) dir() string    { return "kubernetes.io~empty-dir" }
+
+func (e emptyDir) path(pod Pod, name string) string {
+	return filepath.Join(pod.Dir, volumesDir, e.dir(), name)
+}
+
+func (emptyDir) check(v corev1.Volume) error {
+	if v.EmptyDir == nil {
+		return nil
+	}
+	switch m := v.EmptyDir.Medium; {
+	case m == corev1.StorageMediumDefault, m == corev1.StorageMediumMemory:
+		return nil
+	case strings.HasPrefix(string(m), string(corev1.StorageMediumHugePages)):
+		return fmt.Errorf(".medium: %s is not supported: use Memory or leave it out", m)
+	default:
+		return fmt.Errorf(".medium: %q is unknown", m)
+	}
+}
+
+func (e emptyDir) setUp(_ context.Context, pod Pod, v corev1.Volume) (Volume, error) {
+	path := e.path(pod, v.Name)
+	if err := os.MkdirAll(filepath.Dir(path), privateMode); err != nil {
+		return Volume{}, err
+	}
+	var err error
+	if v.EmptyDir != nil && v.EmptyDir.Medium == corev1.StorageMediumMemory {
+		err = setUpTmpfs(path, tmpfsSize(pod, v.EmptyDir), pod.FSGroup)
+	} else {
+		err = setUpDisk(path, pod.FSGroup)
+	}
+	if err != nil {
+		return Volume{}, err
+	}
+	return Volume{Path: path}, nil
+}
+
+// setUpDisk makes the directory under another name and renames it when it is
+// complete, so that one that exists needs nothing: its mode may have been
+// changed by a container since.
+func setUpDisk(path string, group *int64) error {
+	info, err := os.Lstat(path)
+	if err == nil {
+		if !info.IsDir() {
+			return fmt.Errorf("%s is not a directory", path)
+		}
+		return nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	tmp := path + newSuffix
+	if err := os.Mkdir(tmp, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	mode := uint32(0o777)
+	if group != nil {
+		if err := os.Lchown(tmp, -1, int(*group)); err != nil {
+			return err
+		}
+		mode |= unix.S_ISGID
+	}
+	if err := unix.Chmod(tmp, mode); err != nil {
+		return &fs.PathError{Op: "chmod", Path: tmp, Err: err}
+	}
+	return os.Rename(tmp, path)
+}
+
+func (e emptyDir) tearDown(ctx context.Context, pod Pod, name string) error {
+	return removeAll(ctx, e.path(pod, name))
+}
+
+func (e emptyDir) usage(ctx context.Context, pod Pod, name string) (int64, error) {
+	path := e.path(pod, name)
+	mounted, err := isTmpfsMount(path)
+	if err != nil {
+		return 0, err
+	}
+	if mounted {
+		return tmpfsUsage(path)
+	}
+	return diskUsage(ctx, path)
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package volumes
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// tmpfsSize is the smaller of the sizeLimit and the Pod's memory limit, in
+// bytes; 0 leaves it to the kernel, which takes half of the memory.
+func tmpfsSize(pod Pod, e *corev1.EmptyDirVolumeSource) int64 {
+	size := pod.MemoryLimit
+	if e.SizeLimit != nil {
+		if limit := e.SizeLimit.Value(); limit > 0 && (size <= 0 || limit < size) {
+			size = limit
+		}
+	}
+	return max(size, 0)
+}
+
+// setUpTmpfs mounts a tmpfs at path unless there is one. Its pages are kept
+// from swap where the kernel can do that (6.4 and later).
+func setUpTmpfs(path string, size int64, group *int64) error {
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	mounted, err := isTmpfsMount(path)
+	if err != nil || mounted {
+		return err
+	}
+	options := "mode=0777"
+	if group != nil {
+		options = fmt.Sprintf("mode=02777,gid=%d", *group)
+	}
+	if size > 0 {
+		options += fmt.Sprintf(",size=%d", size)
+	}
+	err = unix.Mount("tmpfs", path, "tmpfs", 0, options+",noswap")
+	if errors.Is(err, unix.EINVAL) {
+		err = unix.Mount("tmpfs", path, "tmpfs", 0, options)
+	}
+	if err != nil {
+		return fmt.Errorf("mount tmpfs at %s (%s): %w", path, options, err)
+	}
+	return nil
+}
+
+// isTmpfsMount tells whether a tmpfs is mounted at path.
+func isTmpfsMount(path string) (bool, error) {
+	root, err := isMountRoot(path)
+	if err != nil || !root {
+		return false, err
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return false, &fs.PathError{Op: "statfs", Path: path, Err: err}
+	}
+	return st.Type == unix.TMPFS_MAGIC, nil
+}
+
+func tmpfsUsage(path string) (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return 0, &fs.PathError{Op: "statfs", Path: path, Err: err}
+	}
+	return int64(st.Blocks-st.Bfree) * st.Bsize, nil
+}

@@ -113,7 +113,7 @@ func (c Config) check() error {
 			c.State, n, maxSocketPath)
 	}
 	if c.Namespace != "" && strings.ContainsAny(c.Namespace, "/.") {
-		return fmt.Errorf("engine: containerd namespace %q may not contain / or .", c.Namespace)
+		return fmt.Errorf("engine: containerd namespace %q contains a slash or a dot", c.Namespace)
 	}
 	return nil
 }
@@ -163,18 +163,19 @@ func (s *pluginSet) init(ctx context.Context) error {
 			return fmt.Errorf("containerd plugin %s: %w", id, err)
 		}
 		if err := p.Err(); err != nil && !plugin.IsSkipPlugin(err) {
-			return fmt.Errorf("containerd plugin %s: %w%s", id, err, remedy(id))
+			return explain(id, err)
 		}
 	}
 	ready.Wait()
 	return nil
 }
 
-func remedy(id string) string {
+// explain says which plugin failed and, where that is known, what to do.
+func explain(id string, err error) error {
 	if id == overlaySnapshotter {
-		return " (the data directory must be on a file system that can carry overlayfs, such as ext4 or xfs)"
+		return fmt.Errorf("containerd plugin %s: %w (the data directory must be on a file system that can carry overlayfs, such as ext4 or xfs)", id, err)
 	}
-	return ""
+	return fmt.Errorf("containerd plugin %s: %w", id, err)
 }
 
 // Close ends the plugins, last one first. Shims are not touched.

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"strings"
 	"time"
 
 	containerd "github.com/containerd/containerd/v2/client"
@@ -34,17 +36,21 @@ type Engine struct {
 	stop      func() error
 }
 
-// Connect uses the containerd that listens at address (a unix socket path). It
-// returns once the daemon has answered, or with an error after ten seconds.
+// Connect uses the containerd that listens at address, the path of a unix
+// socket. It returns once the daemon has answered, and with an error at once when
+// there is no socket, or after ten seconds when nobody answers.
 func Connect(ctx context.Context, address, namespace string, log *slog.Logger) (*Engine, error) {
 	if namespace == "" {
 		namespace = DefaultNamespace
 	}
 	RouteLogs(log)
+	if _, err := os.Stat(strings.TrimPrefix(address, "unix://")); err != nil {
+		return nil, fmt.Errorf("containerd address: %w (is containerd running?)", err)
+	}
 	client, err := containerd.New(address,
 		containerd.WithDefaultNamespace(namespace), containerd.WithTimeout(connectTimeout))
 	if err != nil {
-		return nil, fmt.Errorf("connect to containerd at %s: %w (is it running?)", address, err)
+		return nil, fmt.Errorf("connect to containerd at %s: %w", address, err)
 	}
 	vctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()

@@ -13,10 +13,9 @@ import (
 )
 
 // RouteLogs sends what containerd logs (in this process, through logrus) to log
-// and nowhere else. containerd's own severities are one too loud for the people
-// who read an agent's log, since whatever matters also reaches the caller as an
-// error: its errors become warnings, its warnings informational, and the rest
-// is shown when debugging. The logger of containerd is one for the process, and
+// and nowhere else. containerd's own severities are too loud for the people who
+// read an agent's log, since whatever matters also reaches the caller as an
+// error: its errors become warnings, and the rest is shown when debugging. The logger of containerd is one for the process, and
 // so is the effect.
 func RouteLogs(log *slog.Logger) {
 	if log == nil {
@@ -28,7 +27,7 @@ func RouteLogs(log *slog.Logger) {
 	logger.ReplaceHooks(make(logrus.LevelHooks))
 	logger.AddHook(slogHook{log.With("component", "containerd")})
 	// Shims are told the level: at "debug" each of them would log every call.
-	logger.SetLevel(logrus.WarnLevel)
+	logger.SetLevel(logrus.ErrorLevel)
 	if log.Enabled(context.Background(), slog.LevelDebug) {
 		logger.SetLevel(logrus.InfoLevel)
 	}
@@ -72,8 +71,6 @@ func slogLevel(l logrus.Level) slog.Level {
 		return slog.LevelError
 	case logrus.ErrorLevel:
 		return slog.LevelWarn
-	case logrus.WarnLevel:
-		return slog.LevelInfo
 	}
 	return slog.LevelDebug
 }

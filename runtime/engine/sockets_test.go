@@ -4,6 +4,8 @@ package engine
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -29,5 +31,27 @@ func TestEmbeddedRefusesBadConfig(t *testing.T) {
 			_ = e.Close()
 			t.Errorf("%s: accepted", name)
 		}
+	}
+}
+
+func TestConnectWithoutContainerd(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "none.sock")
+	e, err := Connect(context.Background(), socket, "", nil)
+	if err == nil {
+		_ = e.Close()
+		t.Fatal("connected to nothing")
+	}
+	if !strings.Contains(err.Error(), socket) {
+		t.Errorf("%q does not name the address", err)
+	}
+	// A file that nobody listens on.
+	if err := os.WriteFile(socket, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if e, err := Connect(ctx, "unix://"+socket, "", nil); err == nil {
+		_ = e.Close()
+		t.Error("connected to a plain file")
 	}
 }

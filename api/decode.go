@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	sigsjson "sigs.k8s.io/json"
+	sigsyaml "sigs.k8s.io/yaml"
+)
+
+// Object is one object of a manifest, as it was written: not defaulted, not
+// validated.
+type Object struct {
+	Source
+	Pod *corev1.Pod
+	// Canonical is the object as JSON with sorted keys and without defaults: the same
+	// for manifests that differ only in order, comments or notation.
+	Canonical []byte
+}
+
+// decoded is an Object on its way, with what later checks need.
+type decoded struct {
+	Object
+	prefix string // of its fields in the document: "" or "items[2]"
+	lines  lineIndex
+	faults []fault // decoding errors; their fields are missing in Pod
+}
+
+// Decode reads the Pods of a manifest: YAML or JSON, several documents (separated
+// by --- in YAML, one after another in JSON), each a Pod, a List (or PodList) of
+// Pods, or a JSON array of them. Decoding is strict: unknown, duplicate and
+// mistyped fields are problems. All problems of all documents are returned;
+// objects with a problem are left out. The name is used in messages only.
+func Decode(name string, r io.Reader) ([]Object, []Problem) {
+	all, problems := decodeAll(name, r)
+	var objects []Object
+	for _, d := range all {
+		if len(d.faults) == 0 {
+			objects = append(objects, d.Object)
+		}
+		problems = append(problems, d.decodingProblems()...)
+	}
+	sortProblems(problems)
+	return objects, problems
+}
+
+// decodeAll returns everything that is recognisably a Pod, and the problems of
+// what is not.
+func decodeAll(name string, r io.Reader) ([]decoded, []Problem) {
+	data, err := readAll(r)
+	if err != nil {
+		return nil, []Problem{{Source: Source{File: name, Item: -1}, Message: err.Error()}}
+	}
+	docs := split(data)
+	if len(docs) == 0 {
+		return nil, []Problem{{Source: Source{File: name, Item: -1}, Message: "holds no object: expected at least one Pod"}}
+	}
+	var all []decoded
+	var problems []Problem
+	for i, doc := range docs {
+		source := Source{File: name, Document: i + 1, Item: -1, Line: doc.line}
+		more, err := decodeDocument(doc, source)
+		all = append(all, more...)
+		problems = append(problems, err...)
+	}
+	return all, problems
+}
+
+// decodeDocument takes one document apart.
+func decodeDocument(doc document, source Source) ([]decoded, []Problem) {
+	if len(doc.text) > MaxDocumentBytes {
+		return nil, []Problem{{Source: source, Message: fmt.Sprintf("document larger than %d MiB", MaxDocumentBytes>>20)}}
+	}
+	lines := indexLines(doc)
+	value, problems := parse(doc, source, lines)
+	if value == nil {
+		return nil, problems
+	}
+	var all []decoded
+	add := func(value any, prefix string, item int) {
+		at := source
+		at.Item, at.Line = item, lines.find(prefix)
+		d := decoded{Object: Object{Source: at}, prefix: prefix, lines: lines}
+		if problem := d.decode(value); problem != "" {
+			problems = append(problems, d.problem(fault{"", problem}))
+			return
+		}
+		all = append(all, d)
+	}
+	items, prefix, isList := listItems(value)
+	if !isList {
+		add(value, "", -1)
+	}
+	for i := range items {
+		add(items[i], fmt.Sprintf("%s[%d]", prefix, i), i)
+	}
+	return all, problems
+}
+
+// parse turns a document into plain JSON values. A duplicate key is a problem, and
+// the rest is still returned.
+func parse(doc document, source Source, lines lineIndex) (any, []Problem) {
+	var problems []Problem
+	text := doc.text
+	if !doc.json {
+		converted, err := sigsyaml.YAMLToJSON(doc.text)
+		if err != nil {
+			return nil, []Problem{yamlProblem(err, doc, source)}
+		}
+		text = converted
+		for _, d := range lines.duplicates() {
+			at := source
+			at.Line = d.line
+			problems = append(problems, Problem{at, d.field, fmt.Sprintf("duplicate field, first set in line %d", d.first)})
+		}
+	}
+	var value any
+	strict, err := sigsjson.UnmarshalStrict(text, &value, sigsjson.DisallowDuplicateFields)
+	if err != nil {
+		return nil, append(problems, Problem{Source: source, Message: err.Error()})
+	}
+	for _, e := range strict {
+		field := ""
+		var located sigsjson.FieldError
+		if errors.As(e, &located) {
+			field = located.FieldPath()
+		}
+		at := source
+		at.Line = lines.find(field)
+		problems = append(problems, Problem{at, field, "duplicate field"})
+	}
+	if value == nil {
+		problems = append(problems, Problem{Source: source, Message: "is null: expected a Pod"})
+	}
+	return value, problems
+}
+
+// yamlProblem moves the line number of a YAML error from the document to the file.
+func yamlProblem(err error, doc document, source Source) Problem {
+	message := strings.TrimPrefix(err.Error(), "error converting YAML to JSON: ")
+	message = strings.TrimPrefix(message, "yaml: ")
+	var line int
+	if n, _ := fmt.Sscanf(message, "line %d:", &line); n == 1 {
+		_, message, _ = strings.Cut(message, ": ")
+		source.Line = doc.line + line - 1
+	}
+	return Problem{Source: source, Message: "not valid YAML: " + message}
+}
+
+// listItems returns the items of a list and their path in the document.
+func listItems(value any) (items []any, path string, isList bool) {
+	switch v := value.(type) {
+	case []any:
+		return v, "", true
+	case map[string]any:
+		kind, _ := v["kind"].(string)
+		if v["apiVersion"] == "v1" && (kind == "List" || kind == "PodList") {
+			items, ok := v["items"].([]any)
+			return items, "items", ok || v["items"] == nil
+		}
+	}
+	return nil, "", false
+}
+
+// decode fills the Pod, and returns what keeps it from being one.
+func (d *decoded) decode(value any) string {
+	object, ok := value.(map[string]any)
+	if !ok {
+		return fmt.Sprintf("expected an object with apiVersion and kind, got %s", describe(value))
+	}
+	apiVersion, _ := object["apiVersion"].(string)
+	kind, _ := object["kind"].(string)
+	switch {
+	case kind == "" || apiVersion == "":
+		return "apiVersion and kind are required: expected apiVersion: v1 and kind: Pod"
+	case kind != "Pod" || apiVersion != "v1":
+		return fmt.Sprintf("kind %s (%s) is not supported: this node runs Pod (v1), alone or in a List (v1)", kind, apiVersion)
+	}
+	check := typeCheck{}
+	fitting, _ := check.clean(object, reflect.TypeFor[corev1.Pod](), "")
+	d.faults = check.found
+	text, err := json.Marshal(fitting)
+	if err == nil {
+		d.Pod = new(corev1.Pod)
+		err = sigsjson.UnmarshalCaseSensitivePreserveInts(text, d.Pod)
+	}
+	if err != nil {
+		return "cannot be decoded as a Pod: " + err.Error()
+	}
+	d.Canonical = text
+	return ""
+}
+
+// problem places a fault in the file.
+func (d *decoded) problem(f fault) Problem {
+	at := d.Source
+	at.Line = d.lines.find(d.prefix + "." + f.field)
+	return Problem{Source: at, Field: f.field, Message: f.message}
+}
+
+func (d *decoded) decodingProblems() []Problem {
+	var problems []Problem
+	for _, f := range d.faults {
+		problems = append(problems, d.problem(f))
+	}
+	return problems
+}
+
+// faulty says whether decoding already found fault with the field, an ancestor or
+// a descendant of it, so that what later checks say of it may be untrue.
+func (d *decoded) faulty(field string) bool {
+	for _, f := range d.faults {
+		if within(field, f.field) || within(f.field, field) {
+			return true
+		}
+	}
+	return false
+}
+
+// within says whether the path is that of ancestor or of something below it.
+func within(path, ancestor string) bool {
+	rest, ok := strings.CutPrefix(path, ancestor)
+	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
+}

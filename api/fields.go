@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+// Level says what becomes of a field.
+type Level string
+
+const (
+	// Supported fields do what Kubernetes documents.
+	Supported Level = "supported"
+	// NoEffect fields are accepted in silence: on a node without a cluster they have
+	// nothing to act on, or any value means the same.
+	NoEffect Level = "no effect"
+	// Warned fields are accepted, and the user is told that they have no effect.
+	Warned Level = "warned about"
+	// Refused fields keep the Pod from being taken.
+	Refused Level = "refused"
+)
+
+// rule classifies one field with everything below it.
+type rule struct {
+	// path from the Pod; [] stands for any index. A path below spec.containers[]
+	// holds for spec.initContainers[] too unless that has a rule of its own.
+	path  string
+	level Level
+	note  string
+	// accept lists values to which the level does not apply: they are supported.
+	accept []string
+}
+
+// nodeNameValue in rule.accept stands for the name of this node.
+const nodeNameValue = "<this node's name>"
+
+const (
+	noScheduler = "there is one node and no scheduler"
+	noSecrets   = "Secrets do not exist on this node yet"
+	noMaps      = "ConfigMaps do not exist on this node yet"
+	noClaims    = "dynamic resource allocation needs a cluster"
+	noProbes    = "probes are not run yet; remove the field"
+	noHooks     = "lifecycle hooks are not run yet; remove the field"
+	noVolume    = "this volume type is not offered yet; use emptyDir or hostPath"
+	noStorage   = "needs PersistentVolumes, which this node does not have; use hostPath"
+	gone        = "removed from Kubernetes"
+	noWindows   = "this node runs Linux containers only"
+	noResource  = "this node has no such resource"
+	storageNote = "ephemeral storage is not measured yet"
+	serverSets  = "set by the node"
+)
+
+// fields classifies every field of a Pod. To make a field supported, change its
+// level here; the tests prove that the table is complete and has no dead entry,
+// and print it to docs/fields.md.
+var fields = []rule{
+	{path: "apiVersion", level: Supported},
+	{path: "kind", level: Supported},
+	{path: "metadata.name", level: Supported},
+	{path: "metadata.generateName", level: Supported, note: "over the API only"},
+	{path: "metadata.namespace", level: Supported, note: "any name; namespaces need not be made first"},
+	{path: "metadata.labels", level: Supported},
+	{path: "metadata.annotations", level: Supported},
+	{path: "metadata.finalizers", level: Refused, note: "no controller runs here that would remove them, so that the Pod could never be deleted"},
+	{path: "metadata.ownerReferences", level: Warned, note: "owners are not looked up"},
+	{path: "metadata.selfLink", level: NoEffect, note: serverSets},
+	{path: "metadata.uid", level: NoEffect, note: serverSets},
+	{path: "metadata.resourceVersion", level: NoEffect, note: serverSets},
+	{path: "metadata.generation", level: NoEffect, note: serverSets},
+	{path: "metadata.creationTimestamp", level: NoEffect, note: serverSets},
+	{path: "metadata.deletionTimestamp", level: NoEffect, note: serverSets},
+	{path: "metadata.deletionGracePeriodSeconds", level: NoEffect, note: serverSets},
+	{path: "metadata.managedFields", level: NoEffect, note: serverSets},
+	{path: "status", level: NoEffect, note: serverSets},
+
+	{path: "spec.restartPolicy", level: Supported},
+	{path: "spec.terminationGracePeriodSeconds", level: Supported},
+	{path: "spec.activeDeadlineSeconds", level: Refused, note: "deadlines are not enforced yet; remove the field"},
+	{path: "spec.dnsPolicy", level: Supported, note: "without a cluster DNS, ClusterFirst means Default"},
+	{path: "spec.dnsConfig", level: Supported},
+	{path: "spec.nodeSelector", level: Warned, note: noScheduler},
+	{path: "spec.serviceAccountName", level: Warned, accept: []string{"default"}, note: "there are no service accounts"},
+	{path: "spec.serviceAccount", level: NoEffect, note: "deprecated name of serviceAccountName"},
+	{path: "spec.automountServiceAccountToken", level: Warned, accept: []string{"false"}, note: "there are no service accounts, so no token is mounted"},
+	{path: "spec.nodeName", level: Refused, accept: []string{nodeNameValue}, note: "the Pod is meant for another node"},
+	{path: "spec.hostNetwork", level: Supported},
+	{path: "spec.hostPID", level: Supported},
+	{path: "spec.hostIPC", level: Supported},
+	{path: "spec.shareProcessNamespace", level: Supported},
+	{path: "spec.imagePullSecrets", level: Refused, note: noSecrets + "; put registry credentials into the node's configuration"},
+	{path: "spec.hostname", level: Supported},
+	{path: "spec.subdomain", level: Supported},
+	{path: "spec.setHostnameAsFQDN", level: Refused, accept: []string{"false"}, note: "not offered yet; remove the field"},
+	{path: "spec.hostnameOverride", level: Refused, note: "not offered yet; use hostname"},
+	{path: "spec.hostAliases", level: Supported},
+	{path: "spec.affinity", level: Warned, note: noScheduler},
+	{path: "spec.schedulerName", level: Warned, accept: []string{"default-scheduler"}, note: noScheduler},
+	{path: "spec.tolerations", level: NoEffect, note: "the node has no taints"},
+	{path: "spec.topologySpreadConstraints", level: Warned, note: noScheduler},
+	{path: "spec.schedulingGates", level: Refused, note: "nothing here would lift the gate, so that the Pod could never start"},
+	{path: "spec.schedulingGroup", level: Warned, note: noScheduler},
+	{path: "spec.priorityClassName", level: Warned, accept: []string{"system-node-critical", "system-cluster-critical"}, note: "Pods are not pre-empted or evicted by priority"},
+	{path: "spec.priority", level: NoEffect, note: "Pods are not pre-empted or evicted by priority"},
+	{path: "spec.preemptionPolicy", level: NoEffect, note: noScheduler},
+	{path: "spec.readinessGates", level: Refused, note: "nothing here would set the condition, so that the Pod could never be ready"},
+	{path: "spec.runtimeClassName", level: Refused, note: "RuntimeClasses do not exist on this node yet"},
+	{path: "spec.enableServiceLinks", level: NoEffect, note: "there are no Services"},
+	{path: "spec.overhead[cpu]", level: Supported},
+	{path: "spec.overhead[memory]", level: Supported},
+	{path: "spec.overhead[hugepages-*]", level: Supported},
+	{path: "spec.overhead[ephemeral-storage]", level: Warned, note: storageNote},
+	{path: "spec.overhead[*]", level: Refused, note: noResource},
+	{path: "spec.os.name", level: Refused, accept: []string{"linux"}, note: noWindows},
+	{path: "spec.hostUsers", level: Refused, accept: []string{"true"}, note: "user namespaces are not offered yet; remove the field"},
+	{path: "spec.resourceClaims", level: Refused, note: noClaims},
+	{path: "spec.ephemeralContainers", level: Refused, note: "ephemeral containers are not offered yet"},
+	{path: "spec.resources.limits[cpu]", level: Supported},
+	{path: "spec.resources.limits[memory]", level: Supported},
+	{path: "spec.resources.limits[hugepages-*]", level: Supported},
+	{path: "spec.resources.limits[ephemeral-storage]", level: Refused, note: "Kubernetes has it for containers only"},
+	{path: "spec.resources.limits[*]", level: Refused, note: noResource},
+	{path: "spec.resources.requests[cpu]", level: Supported},
+	{path: "spec.resources.requests[memory]", level: Supported},
+	{path: "spec.resources.requests[hugepages-*]", level: Supported},
+	{path: "spec.resources.requests[ephemeral-storage]", level: Refused, note: "Kubernetes has it for containers only"},
+	{path: "spec.resources.requests[*]", level: Refused, note: noResource},
+	{path: "spec.resources.claims", level: Refused, note: noClaims},
+
+	{path: "spec.securityContext.runAsUser", level: Supported},
+	{path: "spec.securityContext.runAsGroup", level: Supported},
+	{path: "spec.securityContext.runAsNonRoot", level: Supported},
+	{path: "spec.securityContext.supplementalGroups", level: Supported},
+	{path: "spec.securityContext.supplementalGroupsPolicy", level: Refused, accept: []string{"Merge"}, note: "Strict is not offered yet"},
+	{path: "spec.securityContext.fsGroup", level: Refused, note: "ownership of volumes is not changed yet; remove the field"},
+	{path: "spec.securityContext.fsGroupChangePolicy", level: NoEffect, note: "acts with fsGroup only"},
+	{path: "spec.securityContext.sysctls", level: Refused, note: "sysctls are not set yet; remove the field"},
+	{path: "spec.securityContext.seccompProfile.type", level: Refused, accept: []string{"RuntimeDefault", "Unconfined"}, note: "profiles from files are not offered yet"},
+	{path: "spec.securityContext.seccompProfile.localhostProfile", level: NoEffect, note: "goes with type Localhost"},
+	{path: "spec.securityContext.appArmorProfile.type", level: Warned, accept: []string{"Unconfined"}, note: "no AppArmor profile is applied"},
+	{path: "spec.securityContext.appArmorProfile.localhostProfile", level: Refused, note: "AppArmor profiles are not applied yet; remove the field"},
+	{path: "spec.securityContext.seLinuxOptions", level: Warned, note: "no SELinux label is applied"},
+	{path: "spec.securityContext.seLinuxChangePolicy", level: NoEffect, note: "no SELinux label is applied"},
+	{path: "spec.securityContext.windowsOptions", level: Refused, note: noWindows},
+
+	{path: "spec.containers[].name", level: Supported},
+	{path: "spec.containers[].image", level: Supported},
+	{path: "spec.containers[].command", level: Supported},
+	{path: "spec.containers[].args", level: Supported},
+	{path: "spec.containers[].workingDir", level: Supported},
+	{path: "spec.containers[].ports[].name", level: Supported},
+	{path: "spec.containers[].ports[].containerPort", level: Supported},
+	{path: "spec.containers[].ports[].protocol", level: Supported},
+	{path: "spec.containers[].ports[].hostPort", level: Supported},
+	{path: "spec.containers[].ports[].hostIP", level: Supported},
+	{path: "spec.containers[].envFrom", level: Refused, note: noMaps + ", nor do Secrets; list the values under env"},
+	{path: "spec.containers[].env[].name", level: Supported},
+	{path: "spec.containers[].env[].value", level: Supported},
+	{path: "spec.containers[].env[].valueFrom.fieldRef", level: Supported},
+	{path: "spec.containers[].env[].valueFrom.resourceFieldRef", level: Supported},
+	{path: "spec.containers[].env[].valueFrom.configMapKeyRef", level: Refused, note: noMaps + "; give the value"},
+	{path: "spec.containers[].env[].valueFrom.secretKeyRef", level: Refused, note: noSecrets + "; give the value"},
+	{path: "spec.containers[].env[].valueFrom.fileKeyRef", level: Refused, note: "not offered yet; give the value"},
+	{path: "spec.containers[].resources.limits[cpu]", level: Supported},
+	{path: "spec.containers[].resources.limits[memory]", level: Supported},
+	{path: "spec.containers[].resources.limits[hugepages-*]", level: Supported},
+	{path: "spec.containers[].resources.limits[ephemeral-storage]", level: Warned, note: storageNote},
+	{path: "spec.containers[].resources.limits[*]", level: Refused, note: noResource},
+	{path: "spec.containers[].resources.requests[cpu]", level: Supported},
+	{path: "spec.containers[].resources.requests[memory]", level: Supported},
+	{path: "spec.containers[].resources.requests[hugepages-*]", level: Supported},
+	{path: "spec.containers[].resources.requests[ephemeral-storage]", level: Warned, note: storageNote},
+	{path: "spec.containers[].resources.requests[*]", level: Refused, note: noResource},
+	{path: "spec.containers[].resources.claims", level: Refused, note: noClaims},
+	{path: "spec.containers[].resizePolicy", level: NoEffect, note: "resources of a running container are not changed yet"},
+	{path: "spec.containers[].restartPolicy", level: Refused, note: "restart policies of single containers are not offered yet; remove the field"},
+	{path: "spec.initContainers[].restartPolicy", level: Refused, note: "sidecars (restartable init containers) are not offered yet; remove the field"},
+	{path: "spec.containers[].restartPolicyRules", level: Refused, note: "restart rules of containers are not offered yet; remove the field"},
+	{path: "spec.containers[].volumeMounts[].name", level: Supported},
+	{path: "spec.containers[].volumeMounts[].mountPath", level: Supported},
+	{path: "spec.containers[].volumeMounts[].readOnly", level: Supported},
+	{path: "spec.containers[].volumeMounts[].recursiveReadOnly", level: Supported},
+	{path: "spec.containers[].volumeMounts[].mountPropagation", level: Supported},
+	{path: "spec.containers[].volumeMounts[].subPath", level: Refused, note: "sub-paths are not offered yet; mount the whole volume"},
+	{path: "spec.containers[].volumeMounts[].subPathExpr", level: Refused, note: "sub-paths are not offered yet; mount the whole volume"},
+	{path: "spec.containers[].volumeDevices", level: Refused, note: noStorage},
+	{path: "spec.containers[].livenessProbe", level: Refused, note: noProbes},
+	{path: "spec.containers[].readinessProbe", level: Refused, note: noProbes},
+	{path: "spec.containers[].startupProbe", level: Refused, note: noProbes},
+	{path: "spec.containers[].lifecycle.postStart", level: Refused, note: noHooks},
+	{path: "spec.containers[].lifecycle.preStop", level: Refused, note: noHooks},
+	{path: "spec.containers[].lifecycle.stopSignal", level: Refused, note: "set STOPSIGNAL in the image instead"},
+	{path: "spec.containers[].terminationMessagePath", level: Supported},
+	{path: "spec.containers[].terminationMessagePolicy", level: Supported},
+	{path: "spec.containers[].imagePullPolicy", level: Supported},
+	{path: "spec.containers[].stdin", level: Refused, note: "nothing can be attached to a container yet; remove the field"},
+	{path: "spec.containers[].stdinOnce", level: Refused, note: "nothing can be attached to a container yet; remove the field"},
+	{path: "spec.containers[].tty", level: Supported},
+	{path: "spec.containers[].securityContext.capabilities", level: Supported},
+	{path: "spec.containers[].securityContext.privileged", level: Supported},
+	{path: "spec.containers[].securityContext.runAsUser", level: Supported},
+	{path: "spec.containers[].securityContext.runAsGroup", level: Supported},
+	{path: "spec.containers[].securityContext.runAsNonRoot", level: Supported},
+	{path: "spec.containers[].securityContext.readOnlyRootFilesystem", level: Supported},
+	{path: "spec.containers[].securityContext.allowPrivilegeEscalation", level: Supported},
+	{path: "spec.containers[].securityContext.procMount", level: Supported},
+	{path: "spec.containers[].securityContext.seccompProfile.type", level: Refused, accept: []string{"RuntimeDefault", "Unconfined"}, note: "profiles from files are not offered yet"},
+	{path: "spec.containers[].securityContext.seccompProfile.localhostProfile", level: NoEffect, note: "goes with type Localhost"},
+	{path: "spec.containers[].securityContext.appArmorProfile.type", level: Warned, accept: []string{"Unconfined"}, note: "no AppArmor profile is applied"},
+	{path: "spec.containers[].securityContext.appArmorProfile.localhostProfile", level: Refused, note: "AppArmor profiles are not applied yet; remove the field"},
+	{path: "spec.containers[].securityContext.seLinuxOptions", level: Warned, note: "no SELinux label is applied"},
+	{path: "spec.containers[].securityContext.windowsOptions", level: Refused, note: noWindows},
+
+	{path: "spec.volumes[].name", level: Supported},
+	{path: "spec.volumes[].emptyDir.medium", level: Refused, accept: []string{"Memory"}, note: "huge pages cannot be mounted yet"},
+	{path: "spec.volumes[].emptyDir.sizeLimit", level: Supported},
+	{path: "spec.volumes[].hostPath", level: Supported},
+	{path: "spec.volumes[].configMap", level: Refused, note: noMaps + "; use hostPath"},
+	{path: "spec.volumes[].secret", level: Refused, note: noSecrets + "; use hostPath"},
+	{path: "spec.volumes[].downwardAPI", level: Refused, note: noVolume},
+	{path: "spec.volumes[].projected", level: Refused, note: noVolume},
+	{path: "spec.volumes[].image", level: Refused, note: noVolume},
+	{path: "spec.volumes[].persistentVolumeClaim", level: Refused, note: noStorage},
+	{path: "spec.volumes[].ephemeral", level: Refused, note: noStorage},
+	{path: "spec.volumes[].csi", level: Refused, note: noStorage},
+	{path: "spec.volumes[].nfs", level: Refused, note: noVolume},
+	{path: "spec.volumes[].iscsi", level: Refused, note: noVolume},
+	{path: "spec.volumes[].fc", level: Refused, note: noVolume},
+	{path: "spec.volumes[].flexVolume", level: Refused, note: noVolume},
+	{path: "spec.volumes[].gcePersistentDisk", level: Refused, note: gone},
+	{path: "spec.volumes[].awsElasticBlockStore", level: Refused, note: gone},
+	{path: "spec.volumes[].gitRepo", level: Refused, note: gone},
+	{path: "spec.volumes[].glusterfs", level: Refused, note: gone},
+	{path: "spec.volumes[].rbd", level: Refused, note: gone},
+	{path: "spec.volumes[].cinder", level: Refused, note: gone},
+	{path: "spec.volumes[].cephfs", level: Refused, note: gone},
+	{path: "spec.volumes[].flocker", level: Refused, note: gone},
+	{path: "spec.volumes[].azureFile", level: Refused, note: gone},
+	{path: "spec.volumes[].azureDisk", level: Refused, note: gone},
+	{path: "spec.volumes[].vsphereVolume", level: Refused, note: gone},
+	{path: "spec.volumes[].quobyte", level: Refused, note: gone},
+	{path: "spec.volumes[].photonPersistentDisk", level: Refused, note: gone},
+	{path: "spec.volumes[].portworxVolume", level: Refused, note: gone},
+	{path: "spec.volumes[].scaleIO", level: Refused, note: gone},
+	{path: "spec.volumes[].storageos", level: Refused, note: gone},
+}

@@ -34,6 +34,9 @@ const childEnv = "ENGINE_TEST_BENCH"
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("runs real containers")
+	}
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# make help says what there is. Variables that may be set on the command line:
+#   PKGS      packages for check and test        (./...)
+#   RUN       only tests whose name matches
+#   V2_PKGS, V2_RUN   the same for test-v2
+#   PREFIX, DESTDIR   where to install           (/usr/local, nothing)
+
+GO       ?= go
+PREFIX   ?= /usr/local
+DESTDIR  ?=
+BINDIR   ?= $(PREFIX)/bin
+UNITDIR  ?= $(PREFIX)/lib/systemd/system
+PKGS     ?= ./...
+RUN      ?= .
+V2_PKGS  ?=
+V2_RUN   ?= .
+
+VERSION  := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+SHIM     := containerd-shim-minikubelet-v1
+PACKED   := runtime/engine/packed
+# Nothing of the machine or of the commit goes into runc and the shim: equal
+# inputs make equal files, and the agent unpacks them only when they change.
+STATIC   := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false
+
+.DEFAULT_GOAL := build
+.DELETE_ON_ERROR:
+.PHONY: help prerequisites build check test test-v2 demo bench install uninstall clean
+
+help: ## Show this text
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+
+prerequisites:
+	@GO="$(GO)" hack/prerequisites
+
+# Whether something has to be built again is Go's own decision: it knows.
+build: prerequisites ## Build bin/minikubelet, with runc and the shim inside
+	@mkdir -p bin
+	CGO_ENABLED=1 $(GO) build -trimpath -buildvcs=false -tags 'seccomp netgo osusergo runc_nocriu' \
+	  -ldflags '-s -w -linkmode external -extldflags -static' -o bin/runc github.com/opencontainers/runc
+	$(STATIC) -ldflags '-s -w' -o bin/$(SHIM) ./cmd/$(SHIM)
+	@$(GO) run ./hack/pack -o $(PACKED) bin/runc bin/$(SHIM)
+	$(STATIC) -tags packed -ldflags '-s -w -X main.version=$(VERSION)' -o bin/minikubelet ./cmd/minikubelet
+
+check: prerequisites ## Formatting, vet, staticcheck and the unit tests
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	  test -z "$$unformatted" || { echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; }
+	$(GO) vet $(PKGS)
+	$(GO) tool staticcheck $(PKGS)
+	$(GO) test -short -run '$(RUN)' $(PKGS)
+
+test: build ## Every test, real containers included (as root)
+	PATH="$(CURDIR)/bin:$$PATH" $(GO) test -timeout 30m -run '$(RUN)' $(PKGS)
+
+test-v2: build ## The container tests under cgroup v2, in a VM if need be
+	GO="$(GO)" V2_PKGS='$(V2_PKGS)' V2_RUN='$(V2_RUN)' hack/test-v2
+
+demo: build ## Run examples/init-demo.yaml with a local busybox image
+	$(GO) run ./hack/busyboximage -o bin/busybox.tar
+	hack/demo bin/busybox.tar examples/init-demo.yaml
+
+bench: build ## Measure against the bare runtime
+	PATH="$(CURDIR)/bin:$$PATH" $(GO) run ./hack/bench
+
+install: ## Install the program and its systemd unit (as root)
+	@test -x bin/minikubelet || $(MAKE) build
+	install -D -m 0755 bin/minikubelet '$(DESTDIR)$(BINDIR)/minikubelet'
+	install -d -m 0755 '$(DESTDIR)/etc/minikubelet/manifests' '$(DESTDIR)$(UNITDIR)'
+	sed 's|@BINDIR@|$(BINDIR)|g' hack/minikubelet.service >'$(DESTDIR)$(UNITDIR)/minikubelet.service'
+	chmod 0644 '$(DESTDIR)$(UNITDIR)/minikubelet.service'
+	@if test -z '$(DESTDIR)' && test -d /run/systemd/system; then systemctl daemon-reload; fi
+	@echo 'Start it, now and at each boot: systemctl enable --now minikubelet'
+	@echo 'Without systemd: $(BINDIR)/minikubelet serve'
+
+uninstall: ## Remove what install made; Pods and data stay
+	@if test -z '$(DESTDIR)' && test -d /run/systemd/system; then systemctl disable --now minikubelet || true; fi
+	rm -f '$(DESTDIR)$(BINDIR)/minikubelet' '$(DESTDIR)$(UNITDIR)/minikubelet.service'
+	@if test -z '$(DESTDIR)' && test -d /run/systemd/system; then systemctl daemon-reload; fi
+	-rmdir '$(DESTDIR)/etc/minikubelet/manifests' '$(DESTDIR)/etc/minikubelet' 2>/dev/null
+	@echo 'Kept: /var/lib/minikubelet, /var/log/pods and running Pods (stop those with "minikubelet stop --pods" beforehand).'
+
+clean: ## Remove what was built
+	rm -rf bin $(PACKED)

@@ -8,8 +8,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Input is everything a decision may depend on. Decide never changes it and
-// keeps no reference to it.
+// Input is everything a decision may depend on. Decide never changes it; the
+// status that it returns may share parts of Last.
 type Input struct {
 	// Pod is the desired state: defaulted and validated. Its status is ignored;
 	// Last is used instead. A set DeletionTimestamp asks for the Pod's end: the
@@ -28,6 +28,12 @@ type Input struct {
 	Now time.Time
 	// Node has the few facts of the node that a status shows.
 	Node Node
+	// QOSClass is shown in the status. The caller knows how to find it.
+	QOSClass corev1.PodQOSClass
+	// Hashes has the hash of each container's desired spec, by its name: what a
+	// container made now gets as its SpecHash. A container whose name is not in it
+	// counts as unchanged.
+	Hashes map[string]string
 }
 
 // Node has what a Pod's status says of its node.
@@ -49,10 +55,12 @@ type Seen struct {
 	// Images by the image reference as it stands in the Pod's spec.
 	Images map[string]Image
 	// Failures of the last attempt to do something, by the key of the action
-	// (Action.Key); removed when the action succeeds.
+	// (Action.Key); removed when an action of the same kind succeeds. Pulls do
+	// not report here but in Images.
 	Failures map[string]Failure
-	// Busy has the keys of the actions under way (Action.Key). Decide may name
-	// them again; the caller starts no second one.
+	// Busy has the keys of the actions under way (Action.Key). Decide names no
+	// action with such a key, except StopContainer: its deadline may be an earlier
+	// one by now, and of several deadlines the earliest holds.
 	Busy map[string]bool
 }
 
@@ -67,15 +75,23 @@ const (
 	// Exited: ended, with a record of its end.
 	Exited State = "Exited"
 	// Unknown: half made or lost its process without a record (a crash, a reboot).
+	// A container in this state that was started once counts as ended with exit
+	// code 255; one that never was is removed and made again. It was started if
+	// StartedAt is set or the last status says so.
 	Unknown State = "Unknown"
 )
 
 // Sandbox is one attempt at the Pod's sandbox: the pause container together
 // with the Pod's cgroup, volumes and network.
 type Sandbox struct {
-	ID        string
-	Attempt   int
-	State     State // Running: ready for containers
+	ID      string
+	Attempt int
+	// State Created: it is being made, and what containers join (namespaces,
+	// cgroup, volumes) is there already; Running: ready, containers may start. One
+	// that is Created while its making is not under way (Seen.Busy) is made
+	// further by CreateSandbox with the same attempt; report it as Unknown if that
+	// is not possible.
+	State     State
 	CreatedAt time.Time
 	IPs       []string
 }
@@ -86,7 +102,13 @@ type Container struct {
 	Name      string
 	Attempt   int    // the restart count: 0 for the first
 	SandboxID string // the sandbox that it belongs to
-	State     State
+	// SandboxAttempt is that sandbox's attempt. It is how the attempts of sandboxes
+	// that are no longer there are known, so that none is used twice.
+	SandboxAttempt int
+	// State: a start that failed must leave the container Exited with exit code
+	// 128, StartedAt zero and the error in Message. One that stays Created is
+	// started again after the failure's back-off.
+	State State
 	// SpecHash identifies the container's spec that this attempt was made from.
 	SpecHash string
 	// BackOff is the restart delay that was in force when this attempt was made:
@@ -101,12 +123,37 @@ type Container struct {
 	// Message is the termination message, or why it could not be started.
 	Message string
 	ImageID string
+	// Probes of the running container; the zero value says nothing is known yet.
+	Probes Probes
 }
+
+// Probes has the outcome of a container's probes. A probe that the spec does not
+// have is not looked at.
+type Probes struct {
+	// Startup and Liveness: Failed only when the threshold was reached.
+	Startup, Readiness, Liveness ProbeResult
+}
+
+// ProbeResult is what a probe came to.
+type ProbeResult string
+
+const (
+	// ProbeSucceeded and ProbeFailed count consecutive results by the probe's
+	// thresholds; empty: not known yet.
+	ProbeSucceeded ProbeResult = "Success"
+	ProbeFailed    ProbeResult = "Failure"
+)
 
 // Image is what is known of one image reference.
 type Image struct {
+	// Present in the store, from whatever source.
 	Present bool
+	// Pulling: a pull is under way, for this Pod or for another.
 	Pulling bool
+	// PulledAt is when a pull of it last succeeded, zero if not known. For the
+	// pull policy Always, presence is not enough: it must have been pulled since
+	// the container's last attempt ended, or since the Pod's start.
+	PulledAt time.Time
 	// Err is why the last pull failed: ErrImagePull, ErrImageNeverPull,
 	// InvalidImageName, …; empty after success.
 	Reason, Message string
@@ -117,6 +164,9 @@ type Image struct {
 
 // Failure is why the last attempt at an action failed.
 type Failure struct {
+	// Kind of the action that failed; empty: any. The next action of this kind on
+	// the key waits for the back-off, others don't.
+	Kind            Kind
 	Reason, Message string // Kubernetes' waiting reason: CreateContainerError, …
 	At              time.Time
 	Count           int // in a row, at least 1
@@ -127,9 +177,12 @@ type Kind string
 
 const (
 	// CreateSandbox: make and start the sandbox of the given attempt, cgroup,
-	// volumes and network included. Never two at a time.
+	// volumes and network included, or finish one that is half made. Never two at
+	// a time.
 	CreateSandbox Kind = "create sandbox"
-	// RemoveSandbox: end and remove a sandbox with all that belongs to it.
+	// RemoveSandbox: end and remove a sandbox with what is the sandbox's own, its
+	// network and namespaces. No container runs in it any more; the records of
+	// those that did stay, and so do the volumes.
 	RemoveSandbox Kind = "remove sandbox"
 	// PullImage: make the image available by its pull policy.
 	PullImage Kind = "pull image"

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// waitingProcess is the memory that a created container's waiting runtime process
+// is allowed for. It is charged to the Pod's cgroup until the container starts.
+const waitingProcess = 32 << 20
+
+// prepareAhead makes containers before their turn, in order: next init containers,
+// then apps. Nothing of it can be told from inside or from the status. They are
+// started at their turn and not before.
+func (v *view) prepareAhead(d *draft, turn, ahead []*member) {
+	if !v.usable() || len(v.outdated) > 0 {
+		return
+	}
+	for _, m := range turn { // who starts first is made first
+		if v.wanted(m) && m.made == nil && !d.free(m.key()) {
+			return
+		}
+	}
+	room := v.roomAhead(turn)
+	for _, m := range ahead {
+		if m.made != nil {
+			room--
+		}
+	}
+	for _, m := range ahead {
+		if m.made != nil || m.running() || !v.wanted(m) || !v.mayPrecede(m) {
+			continue
+		}
+		if room <= 0 {
+			return
+		}
+		room--
+		v.create(d, m)
+	}
+}
+
+// mayPrecede says whether a container can be made ahead of its turn without a
+// difference: what its making depends on cannot change until then.
+func (v *view) mayPrecede(m *member) bool {
+	if m.spec.ImagePullPolicy == corev1.PullAlways || !v.imageReady(m) || v.anyBidirectional() {
+		return false
+	}
+	if until, _ := v.backingOff(m); !until.IsZero() {
+		return false
+	}
+	if _, failed := v.Seen.Failures[m.key()]; failed { // tell it at its turn
+		return false
+	}
+	if m.ran != nil && v.current(m.ran) {
+		return false
+	}
+	return v.mayPrecedeSandbox(m) && !readsAtStart(m.spec)
+}
+
+// mayPrecedeSandbox says whether the container can be made now, even while the
+// sandbox is not up yet: it needs neither its process namespace nor its address,
+// and no directory inside a volume.
+func (v *view) mayPrecedeSandbox(m *member) bool {
+	for _, mount := range m.spec.VolumeMounts {
+		if mount.SubPath != "" || mount.SubPathExpr != "" {
+			return false
+		}
+	}
+	if v.ready() {
+		return true
+	}
+	if s := v.Pod.Spec.ShareProcessNamespace; s != nil && *s {
+		return false
+	}
+	for _, e := range m.spec.Env {
+		if f := e.ValueFrom; f != nil && f.FieldRef != nil && strings.HasPrefix(f.FieldRef.FieldPath, "status.podIP") {
+			return len(v.sandbox.IPs) > 0
+		}
+	}
+	return true
+}
+
+// readsAtStart says whether the environment comes from objects or files that may
+// appear or change while init containers run.
+func readsAtStart(c *corev1.Container) bool {
+	if len(c.EnvFrom) > 0 {
+		return true
+	}
+	for _, e := range c.Env {
+		if e.ValueFrom != nil && e.ValueFrom.FieldRef == nil && e.ValueFrom.ResourceFieldRef == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// anyBidirectional says whether an init container may make mounts that later ones
+// have to find at their making.
+func (v *view) anyBidirectional() bool {
+	for _, m := range v.inits {
+		for _, mount := range m.spec.VolumeMounts {
+			if p := mount.MountPropagation; p != nil && *p == corev1.MountPropagationBidirectional {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// roomAhead is how many containers may wait without taking memory from those whose
+// turn it is. It is without bound when the Pod's memory is.
+func (v *view) roomAhead(turn []*member) int {
+	limit, limited := v.memoryLimit()
+	if !limited {
+		return len(v.inits) + len(v.apps)
+	}
+	for _, m := range turn {
+		own, ok := memory(m.spec)
+		if !ok {
+			return 0
+		}
+		limit -= own
+	}
+	return int(max(limit, 0) / waitingProcess)
+}
+
+// memoryLimit is the effective memory limit of the Pod: its own, or, when every
+// container has one, the larger of the apps' sum and the largest init container,
+// with the sidecars that run beside them (KEP-753).
+func (v *view) memoryLimit() (bytes int64, limited bool) {
+	if r := v.Pod.Spec.Resources; r != nil {
+		if q, ok := r.Limits[corev1.ResourceMemory]; ok {
+			return q.Value(), true
+		}
+	}
+	var apps, sidecars, peak int64
+	for _, m := range v.members() {
+		own, ok := memory(m.spec)
+		if !ok {
+			return 0, false
+		}
+		switch m.role {
+		case appRole:
+			apps += own
+		case sidecarRole:
+			sidecars += own
+			peak = max(peak, sidecars)
+		default:
+			peak = max(peak, sidecars+own)
+		}
+	}
+	return max(apps+sidecars, peak), true
+}
+
+func memory(c *corev1.Container) (bytes int64, limited bool) {
+	q, ok := c.Resources.Limits[corev1.ResourceMemory]
+	return q.Value(), ok && !q.IsZero()
+}

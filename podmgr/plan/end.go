@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// The kubelet's words for a Pod whose active deadline is over.
+const (
+	deadlineExceeded = "DeadlineExceeded"
+	deadlineMessage  = "Pod was active on the node longer than the specified deadline"
+)
+
+// lastChance is what a sidecar still gets when the grace period is over before its
+// turn to stop came: the kubelet's minimum.
+const lastChance = 2 * time.Second
+
+// deleted says whether the Pod's end was asked for.
+func (v *view) deleted() bool { return v.Pod.DeletionTimestamp != nil }
+
+// activeDeadline is when the Pod's time is over, zero if it has no deadline.
+func (v *view) activeDeadline() time.Time {
+	if s := v.Pod.Spec.ActiveDeadlineSeconds; s != nil {
+		return v.startTime().Add(time.Duration(*s) * time.Second)
+	}
+	return time.Time{}
+}
+
+func (v *view) overdue() bool {
+	at := v.activeDeadline()
+	return !at.IsZero() && !v.Now.Before(at)
+}
+
+// startTime is the Pod's, whole seconds as the API has it.
+func (v *view) startTime() time.Time {
+	if t := v.Last.StartTime; t != nil && !t.IsZero() {
+		return t.Time
+	}
+	return v.Now.Truncate(time.Second)
+}
+
+// shutDown stops all containers, then removes the sandbox. In a deleted Pod the
+// containers' records go, too, and then the Pod itself; otherwise they stay for
+// whoever wants to read their logs.
+func (v *view) shutDown(d *draft) {
+	v.clearJunk(d)
+	for _, m := range v.members() {
+		if m.made != nil {
+			v.remove(d, m.made)
+		}
+	}
+	if !v.stopOrdered(d, v.stopBy(), "") || !v.quiet() {
+		return
+	}
+	for _, s := range append(v.outdated, v.sandbox) {
+		if s != nil {
+			d.do(Action{Kind: RemoveSandbox, ID: s.ID, Attempt: s.Attempt})
+			return
+		}
+	}
+	if !v.deleted() {
+		return
+	}
+	gone := true
+	for _, m := range v.members() {
+		for _, c := range m.records() {
+			v.removeReported(d, m, c)
+			gone = false
+		}
+	}
+	if gone && len(v.Seen.Containers) == 0 {
+		d.do(Action{Kind: Finish})
+	}
+}
+
+// stopBy is when SIGKILL is due for what still runs. It is the same at each
+// decision, where that can be: it counts from what caused the end.
+func (v *view) stopBy() time.Time {
+	switch {
+	case v.deleted():
+		return v.Pod.DeletionTimestamp.Time
+	case v.overdue():
+		return v.activeDeadline().Add(v.grace())
+	}
+	var ended time.Time
+	for _, m := range v.members() {
+		if m.role != sidecarRole && m.ran != nil && m.ran.FinishedAt.After(ended) {
+			ended = m.ran.FinishedAt
+		}
+	}
+	if ended.IsZero() {
+		ended = v.Now
+	}
+	return ended.Add(v.grace())
+}
+
+// stopOrdered stops what runs: everything but the sidecars at once, then the
+// sidecars one by one in reverse order. When the time is over, nobody waits for
+// anybody. It says whether nothing runs any more.
+func (v *view) stopOrdered(d *draft, deadline time.Time, message string) (quiet bool) {
+	quiet = true
+	for _, m := range v.members() {
+		if m.running() && m.role != sidecarRole {
+			v.stop(d, m.ran, deadline, message)
+			quiet = false
+		}
+	}
+	for _, c := range v.strangers {
+		quiet = quiet && c.State != Running
+	}
+	over := !v.Now.Before(deadline)
+	for i := len(v.inits) - 1; i >= 0; i-- {
+		m := v.inits[i]
+		if m.role != sidecarRole || !m.running() {
+			continue
+		}
+		switch {
+		case over:
+			v.stop(d, m.ran, deadline.Add(lastChance), message)
+		case quiet:
+			v.stop(d, m.ran, deadline, message)
+		default:
+			d.wake(deadline)
+		}
+		quiet = false
+	}
+	return quiet
+}
+
+// quiet says whether no container runs and none may be about to.
+func (v *view) quiet() bool {
+	for _, m := range v.members() {
+		if m.running() || m.made != nil || v.Seen.Busy[m.key()] {
+			return false
+		}
+	}
+	for i := range v.Seen.Containers {
+		if s := v.Seen.Containers[i].State; s == Running || s == Created {
+			return false
+		}
+	}
+	return !v.Seen.Busy[Action{Kind: CreateSandbox}.Key()]
+}
+
+func terminal(p corev1.PodPhase) bool { return p == corev1.PodSucceeded || p == corev1.PodFailed }

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import "time"
+
+// bringUp does what the Pod needs to run: a sandbox, then the init containers one
+// after another, then the app containers at once, and keeps them running.
+func (v *view) bringUp(d *draft) {
+	v.clearJunk(d)
+	if v.startsOver() {
+		v.startOver(d)
+		return
+	}
+	if !v.keepSandbox(d) {
+		return
+	}
+	turn, ahead := v.order()
+	for _, m := range turn {
+		v.bring(d, m)
+	}
+	v.prepareAhead(d, turn, ahead)
+}
+
+// initialized says whether initialisation is over: every init container succeeded
+// in this sandbox (a sidecar: is started), or an app container ran in it, which
+// stands in for records of init containers that are no longer there.
+func (v *view) initialized() bool {
+	if v.appRan() {
+		return true
+	}
+	for _, m := range v.inits {
+		if !v.passed(m) {
+			return false
+		}
+	}
+	return true
+}
+
+// appRan says whether an app container was started in this sandbox.
+func (v *view) appRan() bool {
+	for _, m := range v.apps {
+		if m.ran != nil && v.current(m.ran) {
+			return true
+		}
+	}
+	return false
+}
+
+// passed says whether the init container after this one may begin.
+func (v *view) passed(m *member) bool {
+	if m.role == sidecarRole {
+		return started(m) && v.current(m.ran)
+	}
+	return v.succeeded(m)
+}
+
+// order is whose turn it is, and who comes next and might be made ahead.
+func (v *view) order() (turn, ahead []*member) {
+	done := v.initialized()
+	for i, m := range v.inits {
+		if m.role == initRole && done {
+			continue
+		}
+		if done || v.passed(m) {
+			if m.role == sidecarRole {
+				turn = append(turn, m)
+			}
+			continue
+		}
+		return append(turn, m), append(append([]*member{}, v.inits[i+1:]...), v.apps...)
+	}
+	return append(turn, v.apps...), nil
+}
+
+// bring takes the next step for a container whose turn it is.
+func (v *view) bring(d *draft, m *member) {
+	switch {
+	case m.running():
+		v.look(d, m)
+	case !v.wanted(m):
+	case m.made != nil:
+		if v.ready() {
+			d.do(Action{Kind: StartContainer, Container: m.spec.Name, ID: m.made.ID, Attempt: m.made.Attempt, SandboxID: v.sandbox.ID})
+		}
+	case v.waits(d, m):
+	case !v.imageReady(m):
+		v.pull(d, m)
+	case v.ready() || v.usable() && v.mayPrecedeSandbox(m):
+		v.create(d, m)
+	}
+}
+
+// look stops a running container that has to be restarted.
+func (v *view) look(d *draft, m *member) {
+	why := v.unhealthy(m)
+	if m.role == initRole || why == "" {
+		return
+	}
+	if v.changed(m.ran) || shouldRestart(m.spec, &v.Pod.Spec, unknownExit) {
+		why += ", will be restarted"
+	}
+	v.stop(d, m.ran, v.Now.Add(v.probeGrace(m)), why)
+}
+
+// waits says whether the container's start has to wait for its back-off, and sees
+// to it that it is looked at again.
+func (v *view) waits(d *draft, m *member) bool {
+	until, _ := v.backingOff(m)
+	if until.IsZero() {
+		return false
+	}
+	d.wake(until)
+	d.wake(m.ran.FinishedAt.Add(settle))
+	return true
+}
+
+// create makes the next attempt at a container.
+func (v *view) create(d *draft, m *member) {
+	_, record := v.backOff(m)
+	d.do(Action{Kind: CreateContainer, Container: m.spec.Name, Attempt: m.attempt(),
+		SandboxID: v.sandbox.ID, BackOff: record, Image: m.spec.Image})
+}
+
+// stop ends a running container. An event of the reason Killing goes with it.
+func (v *view) stop(d *draft, c *Container, deadline time.Time, message string) {
+	if message == "" {
+		message = "Stopping container " + c.Name
+	}
+	d.do(Action{Kind: StopContainer, Container: c.Name, ID: c.ID, Attempt: c.Attempt,
+		Deadline: deadline, Reason: "Killing", Message: message})
+}
+
+// grace is the Pod's termination grace period.
+func (v *view) grace() time.Duration {
+	if s := v.Pod.Spec.TerminationGracePeriodSeconds; s != nil {
+		return time.Duration(*s) * time.Second
+	}
+	return 30 * time.Second
+}
+
+// probeGrace is the grace period of a container that is stopped for a failed probe
+// or for a changed spec.
+func (v *view) probeGrace(m *member) time.Duration {
+	p := m.spec.LivenessProbe
+	if m.spec.StartupProbe != nil && m.ran.Probes.Startup == ProbeFailed {
+		p = m.spec.StartupProbe
+	}
+	if v.changed(m.ran) || p == nil || p.TerminationGracePeriodSeconds == nil {
+		return v.grace()
+	}
+	return time.Duration(*p.TerminationGracePeriodSeconds) * time.Second
+}

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"sort"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// role is a container's part in the Pod's life.
+type role int
+
+const (
+	initRole    role = iota // runs to its end before the next one
+	sidecarRole             // an init container with restartPolicy Always
+	appRole
+)
+
+// member is one container of the spec together with what is there of it.
+type member struct {
+	spec *corev1.Container
+	role role
+	// made is created for the next start, by the desired spec and in the sandbox in
+	// use; nil if there is none.
+	made *Container
+	// ran is the newest attempt that was started, in whatever sandbox; before is
+	// the one that preceded it.
+	ran, before *Container
+	// old are attempts before those; junk is of no use: half made, made for another
+	// sandbox or by another spec.
+	old, junk []*Container
+	// last is what was reported last, nil if nothing.
+	last *corev1.ContainerStatus
+}
+
+func (m *member) key() string { return Action{Kind: CreateContainer, Container: m.spec.Name}.Key() }
+
+func (m *member) running() bool { return m.ran != nil && m.ran.State == Running }
+
+// view is the input, arranged for deciding.
+type view struct {
+	*Input
+	// sandbox is the newest attempt, in whatever state; nil if there is none.
+	sandbox *Sandbox
+	// outdated are older sandboxes that are still there.
+	outdated []*Sandbox
+	inits    []*member // init containers and sidecars, in order
+	apps     []*member
+	// strangers are containers that the spec does not have.
+	strangers []*Container
+}
+
+func newView(in *Input) *view {
+	v := &view{Input: in}
+	for i := range in.Seen.Sandboxes {
+		s := &in.Seen.Sandboxes[i]
+		switch {
+		case v.sandbox == nil:
+			v.sandbox = s
+		case s.Attempt >= v.sandbox.Attempt:
+			v.outdated, v.sandbox = append(v.outdated, v.sandbox), s
+		default:
+			v.outdated = append(v.outdated, s)
+		}
+	}
+	byName := map[string][]*Container{}
+	for i := range in.Seen.Containers {
+		c := &in.Seen.Containers[i]
+		byName[c.Name] = append(byName[c.Name], c)
+	}
+	add := func(spec *corev1.Container, r role, statuses []corev1.ContainerStatus) *member {
+		m := &member{spec: spec, role: r, last: findStatus(statuses, spec.Name)}
+		v.sortOut(m, byName[spec.Name])
+		delete(byName, spec.Name)
+		return m
+	}
+	for i := range in.Pod.Spec.InitContainers {
+		c := &in.Pod.Spec.InitContainers[i]
+		r := initRole
+		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+			r = sidecarRole
+		}
+		v.inits = append(v.inits, add(c, r, in.Last.InitContainerStatuses))
+	}
+	for i := range in.Pod.Spec.Containers {
+		v.apps = append(v.apps, add(&in.Pod.Spec.Containers[i], appRole, in.Last.ContainerStatuses))
+	}
+	for i := range in.Seen.Containers {
+		if c := &in.Seen.Containers[i]; byName[c.Name] != nil {
+			v.strangers = append(v.strangers, c)
+		}
+	}
+	return v
+}
+
+// sortOut assigns the attempts at a container to their places in its member.
+func (v *view) sortOut(m *member, found []*Container) {
+	sort.SliceStable(found, func(i, j int) bool { return found[i].Attempt > found[j].Attempt })
+	for _, c := range found {
+		switch {
+		case !wasStarted(c, m.last):
+			if c.State == Created && m.made == nil && m.ran == nil && v.current(c) && !v.changed(c) {
+				m.made = c
+			} else {
+				m.junk = append(m.junk, c)
+			}
+		case m.ran == nil:
+			m.ran = c
+		case m.before == nil:
+			m.before = c
+		default:
+			m.old = append(m.old, c)
+		}
+	}
+}
+
+// wasStarted says whether this attempt ever ran or was tried to. One whose state
+// is not known was if it has a start time or was reported as running.
+func wasStarted(c *Container, last *corev1.ContainerStatus) bool {
+	switch c.State {
+	case Created:
+		return false
+	case Unknown:
+		return !c.StartedAt.IsZero() ||
+			last != nil && last.ContainerID == containerID(c.ID) && (last.State.Running != nil || last.State.Terminated != nil)
+	default:
+		return true
+	}
+}
+
+// current says whether the container belongs to the sandbox in use.
+func (v *view) current(c *Container) bool {
+	return v.sandbox != nil && c.SandboxID == v.sandbox.ID && v.usable()
+}
+
+// usable says whether the newest sandbox can take containers, now or when it is
+// ready.
+func (v *view) usable() bool {
+	return v.sandbox != nil && (v.sandbox.State == Running || v.sandbox.State == Created)
+}
+
+// ready says whether containers may be started.
+func (v *view) ready() bool {
+	return v.sandbox != nil && v.sandbox.State == Running && len(v.outdated) == 0
+}
+
+// changed says whether a container was made from another spec than the desired.
+func (v *view) changed(c *Container) bool {
+	want, known := v.Hashes[c.Name]
+	return known && c.SpecHash != want
+}
+
+// members are all of them, in the spec's order.
+func (v *view) members() []*member {
+	all := make([]*member, 0, len(v.inits)+len(v.apps))
+	return append(append(all, v.inits...), v.apps...)
+}
+
+func findStatus(list []corev1.ContainerStatus, name string) *corev1.ContainerStatus {
+	for i := range list {
+		if list[i].Name == name {
+			return &list[i]
+		}
+	}
+	return nil
+}
+
+func containerID(id string) string { return "containerd://" + id }

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// epoch is when every story begins.
+var epoch = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+
+// world is a node with one Pod: what there is, and what happens to it. It knows no
+// rules of its own but those of reality: an action takes effect when it completes,
+// a process ends when it wants to or is killed.
+type world struct {
+	pod        *corev1.Pod
+	now        time.Time
+	last       corev1.PodStatus
+	refused    *Refusal
+	sandboxes  []Sandbox
+	containers []Container
+	images     map[string]Image
+	unpullable map[string]bool
+	failures   map[string]Failure
+	busy       map[string]Action
+	hashes     map[string]string
+	stubborn   map[string]bool   // ignores the stop signal
+	broken     map[Kind]string   // kinds of actions that fail, with the message
+	hash       map[string]string // of what is being created
+	finished   bool
+}
+
+func newWorld(pod *corev1.Pod) *world {
+	w := &world{
+		pod: pod, now: epoch,
+		images: map[string]Image{}, unpullable: map[string]bool{}, failures: map[string]Failure{},
+		busy: map[string]Action{}, hashes: map[string]string{}, stubborn: map[string]bool{},
+		broken: map[Kind]string{}, hash: map[string]string{},
+	}
+	for _, c := range append(append([]corev1.Container{}, pod.Spec.InitContainers...), pod.Spec.Containers...) {
+		w.images[c.Image] = Image{Present: true}
+		w.hashes[c.Name] = "v1"
+	}
+	return w
+}
+
+func (w *world) input() Input {
+	in := Input{
+		Pod: w.pod, Last: *w.last.DeepCopy(), Refused: w.refused, Now: w.now,
+		QOSClass: corev1.PodQOSBestEffort, Hashes: w.hashes, Node: Node{HostIPs: []string{"192.0.2.1"}},
+		Seen: Seen{
+			Sandboxes:  append([]Sandbox{}, w.sandboxes...),
+			Containers: append([]Container{}, w.containers...),
+			Images:     w.images, Failures: w.failures, Busy: map[string]bool{},
+		},
+	}
+	for k := range w.busy {
+		in.Seen.Busy[k] = true
+	}
+	return in
+}
+
+// begin starts an action; some of its effects are seen before it completes.
+func (w *world) begin(a Action) {
+	if b, ok := w.busy[a.Key()]; ok {
+		if a.Kind == StopContainer && a.Deadline.Before(b.Deadline) {
+			w.busy[a.Key()] = a
+		}
+		return
+	}
+	w.busy[a.Key()] = a
+	switch a.Kind {
+	case CreateSandbox:
+		if w.sandbox(a.Attempt) == nil {
+			w.sandboxes = append(w.sandboxes, Sandbox{ID: fmt.Sprintf("sandbox-%d", a.Attempt), Attempt: a.Attempt, State: Created, CreatedAt: w.now})
+		}
+	case CreateContainer:
+		w.hash[a.Container] = w.hashes[a.Container]
+	case PullImage:
+		img := w.images[a.Image]
+		img.Pulling = true
+		w.images[a.Image] = img
+	}
+}
+
+// complete ends an action that is under way.
+func (w *world) complete(key string) {
+	a := w.busy[key]
+	delete(w.busy, key)
+	if message, bad := w.broken[a.Kind]; bad {
+		w.failures[key] = Failure{Kind: a.Kind, Message: message, At: w.now, Count: w.failures[key].Count + 1}
+		return
+	}
+	if w.failures[key].Kind == a.Kind {
+		delete(w.failures, key)
+	}
+	switch a.Kind {
+	case CreateSandbox:
+		s := w.sandbox(a.Attempt)
+		s.State, s.IPs = Running, []string{fmt.Sprintf("10.0.0.%d", a.Attempt+2)}
+	case RemoveSandbox:
+		for i := range w.sandboxes {
+			if w.sandboxes[i].ID == a.ID {
+				w.sandboxes = append(w.sandboxes[:i], w.sandboxes[i+1:]...)
+				break
+			}
+		}
+	case PullImage:
+		w.pulled(a.Image)
+	case CreateContainer:
+		attempt := 0
+		for _, s := range w.sandboxes {
+			if s.ID == a.SandboxID {
+				attempt = s.Attempt
+			}
+		}
+		w.containers = append(w.containers, Container{
+			ID: fmt.Sprintf("%s-%d", a.Container, a.Attempt), Name: a.Container, Attempt: a.Attempt, State: Created,
+			SandboxID: a.SandboxID, SandboxAttempt: attempt, SpecHash: w.hash[a.Container], BackOff: a.BackOff, CreatedAt: w.now,
+		})
+	case StartContainer:
+		c := w.container(a.ID)
+		c.State, c.StartedAt = Running, w.now
+	case StopContainer:
+		code, signal := int32(143), int32(15)
+		if !w.now.Before(a.Deadline) {
+			code, signal = 137, 9
+		}
+		w.exit(w.container(a.ID), code, signal)
+	case RemoveContainer:
+		for i := range w.containers {
+			if w.containers[i].ID == a.ID {
+				w.containers = append(w.containers[:i], w.containers[i+1:]...)
+				break
+			}
+		}
+	case Finish:
+		w.finished = true
+	}
+}
+
+func (w *world) pulled(ref string) {
+	img := w.images[ref]
+	img.Pulling = false
+	if w.unpullable[ref] {
+		img.Reason, img.Message, img.FailedAt = errImagePull, "no such host", w.now
+		img.Failures++
+	} else {
+		img = Image{Present: true, PulledAt: w.now}
+	}
+	w.images[ref] = img
+}
+
+func (w *world) exit(c *Container, code, signal int32) {
+	if c == nil || c.State != Running {
+		return
+	}
+	c.State, c.ExitCode, c.Signal, c.FinishedAt = Exited, code, signal, w.now
+}
+
+func (w *world) sandbox(attempt int) *Sandbox {
+	for i := range w.sandboxes {
+		if w.sandboxes[i].Attempt == attempt {
+			return &w.sandboxes[i]
+		}
+	}
+	return nil
+}
+
+func (w *world) container(id string) *Container {
+	for i := range w.containers {
+		if w.containers[i].ID == id {
+			return &w.containers[i]
+		}
+	}
+	return nil
+}
+
+// live is the running attempt at a container, nil if there is none.
+func (w *world) live(name string) *Container {
+	for i := range w.containers {
+		if c := &w.containers[i]; c.Name == name && c.State == Running {
+			return c
+		}
+	}
+	return nil
+}
+
+// agentRestarts forgets what only the agent's memory had. What it had begun is half
+// done, or done.
+func (w *world) agentRestarts() {
+	w.busy, w.failures = map[string]Action{}, map[string]Failure{}
+	for ref, img := range w.images {
+		w.images[ref] = Image{Present: img.Present}
+	}
+}
+
+// reboot ends everything without a record.
+func (w *world) reboot() {
+	w.agentRestarts()
+	for i := range w.containers {
+		if c := &w.containers[i]; c.State == Running || c.State == Created {
+			c.State = Unknown
+		}
+	}
+	for i := range w.sandboxes {
+		w.sandboxes[i].State = Unknown
+	}
+}
+
+func (w *world) delete(grace time.Duration) {
+	t := metav1.NewTime(w.now.Add(grace))
+	if w.pod.DeletionTimestamp == nil || t.Before(w.pod.DeletionTimestamp) {
+		w.pod.DeletionTimestamp = &t
+	}
+}
+
+// podOptions make a Pod from the words of a story.
+type podOptions struct {
+	restartPolicy string
+	init, app     []string // name, name* for a sidecar, name=128Mi with a memory limit
+	grace         int64
+	deadline      int64
+	pull          string
+}
+
+func makePod(o podOptions) *corev1.Pod {
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "x", Namespace: "ns", UID: "uid", Generation: 1},
+		Spec: corev1.PodSpec{
+			RestartPolicy: corev1.RestartPolicy(o.restartPolicy), TerminationGracePeriodSeconds: &o.grace,
+		},
+	}
+	if o.deadline > 0 {
+		pod.Spec.ActiveDeadlineSeconds = &o.deadline
+	}
+	make := func(word string) corev1.Container {
+		name, memory, limited := strings.Cut(word, ":")
+		c := corev1.Container{ImagePullPolicy: corev1.PullPolicy(o.pull)}
+		if strings.HasSuffix(name, "*") {
+			always := corev1.ContainerRestartPolicyAlways
+			name, c.RestartPolicy = strings.TrimSuffix(name, "*"), &always
+		}
+		c.Name, c.Image = name, "image-"+name
+		if limited {
+			c.Resources.Limits = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse(memory)}
+		}
+		return c
+	}
+	for _, word := range o.init {
+		pod.Spec.InitContainers = append(pod.Spec.InitContainers, make(word))
+	}
+	for _, word := range o.app {
+		pod.Spec.Containers = append(pod.Spec.Containers, make(word))
+	}
+	return pod
+}

@@ -63,7 +63,7 @@ func (n *Network) Attach(ctx context.Context, r Request) (Attachment, error) {
 	}
 	err = fmt.Errorf("network of pod %s: %w", r.label(), err)
 	if made {
-		err = errors.Join(err, n.detach(r.UID))
+		err = errors.Join(err, n.undo(r.UID))
 	}
 	return Attachment{}, err
 }
@@ -119,7 +119,7 @@ func (n *Network) makeVeth(r Request, pod *os.File, h *netlink.Handle, name stri
 	}
 	al := alias{UID: r.UID, IP: ip, Name: r.Name}
 	if err := n.addVeth(name, pod, macOf(ip)); err != nil {
-		n.pool.free(ip, r.UID)
+		n.pool.release(r.UID)
 		return Attachment{}, err
 	}
 	link, err := n.nl.LinkByName(name)
@@ -186,25 +186,33 @@ func (n *Network) Detach(ctx context.Context, uid string) error {
 		return err
 	}
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.detach(uid)
-}
-
-func (n *Network) detach(uid string) error {
-	err := errors.Join(n.unmapPorts(uid), n.deleteLink(vethName(n.cfg.Bridge, uid)))
+	err := n.unmapPorts(uid)
+	n.mu.Unlock()
+	// Deleting an interface waits for the kernel's readers: tens of milliseconds
+	// in which other Pods may attach.
+	err = errors.Join(err, n.deleteLink(vethName(n.cfg.Bridge, uid)))
 	if err != nil {
 		return fmt.Errorf("detach pod %s: %w", uid, err)
 	}
-	if a, ok := n.pods[uid]; ok {
-		n.pool.free(a.IP, uid)
-		delete(n.pods, uid)
-	}
-	for ip, owner := range n.pool.used {
-		if owner == uid {
-			delete(n.pool.used, ip)
-		}
-	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.forget(uid)
 	return nil
+}
+
+// undo takes back a failed Attach, the lock being held.
+func (n *Network) undo(uid string) error {
+	if err := errors.Join(n.unmapPorts(uid), n.deleteLink(vethName(n.cfg.Bridge, uid))); err != nil {
+		return fmt.Errorf("undo: %w", err)
+	}
+	n.forget(uid)
+	return nil
+}
+
+// forget gives the Pod's address back.
+func (n *Network) forget(uid string) {
+	delete(n.pods, uid)
+	n.pool.release(uid)
 }
 
 // Attached lists the Pods that have a veth on the bridge now.

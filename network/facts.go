@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"runtime"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -61,13 +60,7 @@ func Probe() []Fact {
 		noNFTables(errors.New("not tried")),
 		probeForwarding(),
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // never unlocked: the thread and its namespace end here
-		if unix.Unshare(unix.CLONE_NEWNET) != nil {
-			return
-		}
+	err := inNewNetns(func() error {
 		facts[0] = Fact{Name: facts[0].Name, OK: true}
 		probeLinks(facts[1:3])
 		if err := probeNFTables(); err != nil {
@@ -75,8 +68,11 @@ func Probe() []Fact {
 		} else {
 			facts[3] = Fact{Name: facts[3].Name, OK: true}
 		}
-	}()
-	<-done
+		return nil
+	})
+	if err != nil {
+		facts[0].Consequence += fmt.Sprintf(" (%v)", err)
+	}
 	return facts
 }
 
@@ -100,7 +96,7 @@ func probeLinks(facts []Fact) {
 
 // probeNFTables tries the whole table in the thread's namespace.
 func probeNFTables() error {
-	ns, err := openNetns("/proc/thread-self/ns/net")
+	ns, err := openNetns(threadNetns)
 	if err != nil {
 		return err
 	}

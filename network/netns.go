@@ -3,7 +3,6 @@
 package network
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -12,11 +11,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// threadNetns is the namespace of the calling thread. /proc/self/ns/net would be
+// that of the process's first thread, which the Go runtime parks for ever, where
+// it happens to be, when a goroutine ends while locked to it.
+const threadNetns = "/proc/thread-self/ns/net"
+
 // openNetns opens a network namespace by path; the empty path is the one of the
 // process. A path that is no namespace is refused.
 func openNetns(path string) (*os.File, error) {
 	if path == "" {
-		path = "/proc/self/ns/net"
+		path = threadNetns
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -30,31 +34,46 @@ func openNetns(path string) (*os.File, error) {
 	return f, nil
 }
 
-// inNetns runs f on a thread of its own inside the namespace. When the thread
-// cannot be moved back it is never used again: the goroutine ends while locked
-// to it, and the Go runtime destroys it.
+// inNetns runs f on a thread of its own inside the namespace.
 func inNetns(ns *os.File, f func() error) error {
+	return elsewhere(func() error {
+		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("enter network namespace %s: %w", ns.Name(), err)
+		}
+		return f()
+	})
+}
+
+// inNewNetns runs f on a thread of its own inside a fresh namespace, which ends
+// with f unless f opens it.
+func inNewNetns(f func() error) error {
+	return elsewhere(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("make a network namespace: %w", err)
+		}
+		return f()
+	})
+}
+
+// elsewhere runs f on a thread of its own and then moves that thread back to the
+// namespace that it came from. A thread that cannot be moved back is never used
+// again: its goroutine ends while locked to it, and the Go runtime destroys it.
+func elsewhere(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
-		home, err := os.Open("/proc/thread-self/ns/net")
+		home, err := os.Open(threadNetns)
 		if err != nil {
 			runtime.UnlockOSThread()
 			done <- fmt.Errorf("network namespace of the thread: %w", err)
 			return
 		}
 		defer home.Close()
-		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			runtime.UnlockOSThread()
-			done <- fmt.Errorf("enter network namespace %s: %w", ns.Name(), err)
-			return
-		}
-		result := errors.New("the function ended its goroutine")
-		defer func() { done <- result }()
-		result = f()
-		if err := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); err == nil {
+		err = f()
+		if unix.Setns(int(home.Fd()), unix.CLONE_NEWNET) == nil {
 			runtime.UnlockOSThread()
 		}
+		done <- err
 	}()
 	return <-done
 }

@@ -65,9 +65,11 @@ func (p *pool) mark(ip netip.Addr, uid string) {
 	}
 }
 
-// free returns the address of the Pod, if that Pod still has it.
-func (p *pool) free(ip netip.Addr, uid string) {
-	if p.used[ip] == uid {
-		delete(p.used, ip)
+// release returns the address of the Pod, if it has one.
+func (p *pool) release(uid string) {
+	for ip, owner := range p.used {
+		if owner == uid {
+			delete(p.used, ip)
+		}
 	}
 }

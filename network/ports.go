@@ -29,9 +29,10 @@ func (p HostPort) String() string {
 	return fmt.Sprintf("%d/%s", p.Port, p.Protocol)
 }
 
-// HostPorts returns the hostPorts of a Pod as Kubernetes maps them: those of the
-// app containers and of the sidecars (init containers that restart always). A
-// Pod on the host's network has none to map.
+// HostPorts returns the hostPorts of a Pod: those of the app containers and of
+// the sidecars (init containers that restart always), which the scheduler
+// counts too. Other init containers have none, and neither has a Pod on the
+// host's network. Errors carry the field's path.
 func HostPorts(spec *corev1.PodSpec) ([]HostPort, error) {
 	if spec.HostNetwork {
 		return nil, nil

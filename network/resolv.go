@@ -86,12 +86,12 @@ func readResolvConf(path string) (DNS, error) {
 
 // ParseResolvConf reads a resolv.conf as the kubelet does: nameservers add up,
 // the last search line counts, options add up and a later one replaces an
-// earlier one of the same name. Lines that say nothing are skipped.
+// earlier one of the same name. Every other line is skipped, "domain" included.
 func ParseResolvConf(data []byte) DNS {
 	var dns DNS
 	for line := range strings.Lines(string(data)) {
 		f := strings.Fields(line)
-		if len(f) == 0 || strings.HasPrefix(f[0], "#") || strings.HasPrefix(f[0], ";") {
+		if len(f) == 0 || strings.HasPrefix(f[0], "#") {
 			continue
 		}
 		switch f[0] {
@@ -99,10 +99,7 @@ func ParseResolvConf(data []byte) DNS {
 			if len(f) > 1 {
 				dns.Nameservers = append(dns.Nameservers, f[1])
 			}
-		case "search", "domain":
-			if f[0] == "domain" && len(f) > 2 {
-				f = f[:2]
-			}
+		case "search":
 			dns.Searches = nil
 			for _, s := range f[1:] {
 				if s = strings.TrimSuffix(s, "."); s != "" {

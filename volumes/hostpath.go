@@ -111,7 +111,26 @@ func (h hostPath) create(path string, typ corev1.HostPathType) error {
 		}
 		return errors.Join(f.Chmod(0o644), f.Close())
 	}
-	return os.MkdirAll(path, 0o755)
+	return makeDirs(path)
+}
+
+// makeDirs makes a directory and the missing ones above it with mode 0755,
+// whatever the umask.
+func makeDirs(path string) error {
+	err := os.Mkdir(path, 0o755)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := makeDirs(filepath.Dir(path)); err != nil {
+			return err
+		}
+		err = os.Mkdir(path, 0o755)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return os.Chmod(path, 0o755)
 }
 
 // realPath resolves the symbolic links in the part of path that exists.

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package volumes
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// kinds are the volumes that the behaviour suite runs on: every type, and
+// each medium of it.
+func kinds(t *testing.T) map[string]corev1.Volume {
+	return map[string]corev1.Volume{
+		"emptyDir":        disk("v"),
+		"emptyDir memory": memory("v", "1Mi"),
+		"hostPath":        host("v", mkdir(t, filepath.Join(t.TempDir(), "host")), corev1.HostPathDirectory),
+	}
+}
+
+// TestBehaviour is the contract of volumeType, the same for all.
+func TestBehaviour(t *testing.T) {
+	needRoot(t)
+	ctx := context.Background()
+	steps := map[string]func(t *testing.T, m *Manager, pod Pod, v corev1.Volume){
+		"two containers share it": func(t *testing.T, m *Manager, pod Pod, v corev1.Volume) {
+			vols := setup(t, m, pod, v)
+			var at [2]string
+			for i, c := range []string{"a", "b"} {
+				mounts, err := m.Mounts(ctx, pod, c, vols, []corev1.VolumeMount{{Name: "v", MountPath: "/v"}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				at[i] = mkdir(t, filepath.Join(t.TempDir(), c))
+				bind(t, mounts[0].Source, at[i])
+			}
+			write(t, filepath.Join(at[0], "f"), "from a")
+			if got := read(t, filepath.Join(at[1], "f")); got != "from a" {
+				t.Errorf("b reads %q", got)
+			}
+		},
+		"set-up again adopts": func(t *testing.T, m *Manager, pod Pod, v corev1.Volume) {
+			first := setup(t, m, pod, v)
+			write(t, filepath.Join(first["v"].Path, "f"), "kept")
+			if err := os.Chmod(first["v"].Path, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			second := setup(t, New(Config{}), pod, v)
+			if first["v"] != second["v"] {
+				t.Errorf("%v, then %v", first, second)
+			}
+			if got := read(t, filepath.Join(second["v"].Path, "f")); got != "kept" {
+				t.Errorf("content %q", got)
+			}
+			if info, _ := os.Stat(second["v"].Path); info.Mode().Perm() != 0o700 {
+				t.Errorf("mode was changed to %v", info.Mode())
+			}
+			if n := len(mountsBelow(t, second["v"].Path)); n > 1 {
+				t.Errorf("mounted %d times", n)
+			}
+		},
+		"tear-down without set-up": func(t *testing.T, m *Manager, pod Pod, v corev1.Volume) {
+			teardown(t, m, pod)
+			os.Remove(pod.Dir)
+			if err := m.Teardown(ctx, pod); err != nil {
+				t.Error(err)
+			}
+		},
+		"tear-down twice, then a fresh start": func(t *testing.T, m *Manager, pod Pod, v corev1.Volume) {
+			vols := setup(t, m, pod, v)
+			write(t, filepath.Join(vols["v"].Path, "f"), "old")
+			teardown(t, m, pod)
+			teardown(t, m, pod)
+			vols = setup(t, m, pod, v)
+			if left := exists(filepath.Join(vols["v"].Path, "f")); left != (v.HostPath != nil) {
+				t.Errorf("file of the former life there: %v", left)
+			}
+		},
+		"tear-down in use fails or succeeds, and then succeeds": func(t *testing.T, m *Manager, pod Pod, v corev1.Volume) {
+			vols := setup(t, m, pod, v)
+			path := filepath.Join(vols["v"].Path, "f")
+			write(t, path, "x")
+			f, err := os.Open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			if err := m.Teardown(ctx, pod); err != nil {
+				wantError(t, err, "volume v of pod", "busy")
+				if read(t, path) != "x" {
+					t.Error("content is gone although tear-down failed")
+				}
+			} else if v.EmptyDir != nil && v.EmptyDir.Medium == corev1.StorageMediumMemory {
+				t.Error("unmounted a tmpfs that is in use")
+			}
+			f.Close()
+		},
+		"links are not followed": func(t *testing.T, m *Manager, pod Pod, v corev1.Volume) {
+			victim := mkdir(t, filepath.Join(t.TempDir(), "victim"))
+			write(t, filepath.Join(victim, "f"), "precious")
+			vols := setup(t, m, pod, v)
+			for name, to := range map[string]string{"d": victim, "f": filepath.Join(victim, "f"), "up": "../../.."} {
+				if err := os.Symlink(to, filepath.Join(vols["v"].Path, name)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			teardown(t, m, pod)
+			if read(t, filepath.Join(victim, "f")) != "precious" {
+				t.Error("followed a link")
+			}
+		},
+		"mounts inside are unmounted, not emptied": func(t *testing.T, m *Manager, pod Pod, v corev1.Volume) {
+			if v.HostPath != nil {
+				t.Skip("mounts in a directory of the host are the host's")
+			}
+			victim := mkdir(t, filepath.Join(t.TempDir(), "victim"))
+			write(t, filepath.Join(victim, "f"), "precious")
+			vols := setup(t, m, pod, v)
+			bind(t, victim, mkdir(t, filepath.Join(vols["v"].Path, "a/b")))
+			bind(t, vols["v"].Path, mkdir(t, filepath.Join(victim, "c")))
+			write(t, filepath.Join(vols["v"].Path, "file"), "")
+			bind(t, filepath.Join(victim, "f"), filepath.Join(vols["v"].Path, "file"))
+			if err := m.Teardown(ctx, pod); err != nil {
+				t.Error(err)
+			}
+			if read(t, filepath.Join(victim, "f")) != "precious" {
+				t.Error("removed through a mount")
+			}
+		},
+		"sub-paths go too": func(t *testing.T, m *Manager, pod Pod, v corev1.Volume) {
+			vols := setup(t, m, pod, v)
+			for _, c := range []string{"a", "b"} {
+				_, err := m.Mounts(ctx, pod, c, vols, []corev1.VolumeMount{
+					{Name: "v", MountPath: "/v"}, {Name: "v", MountPath: "/w", SubPath: "x/y"}})
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			if n := len(mountsBelow(t, filepath.Join(pod.Dir, subPathsDir))); n != 2 {
+				t.Errorf("%d sub-paths mounted", n)
+			}
+		},
+		"pods do not share by name": func(t *testing.T, m *Manager, pod Pod, v corev1.Volume) {
+			other := newPod(t, "other")
+			a, b := setup(t, m, pod, v), setup(t, m, other, v)
+			write(t, filepath.Join(a["v"].Path, "f"), "mine")
+			if shared := exists(filepath.Join(b["v"].Path, "f")); shared != (v.HostPath != nil) {
+				t.Errorf("shared: %v", shared)
+			}
+			teardown(t, m, other)
+			if !exists(filepath.Join(a["v"].Path, "f")) {
+				t.Error("the tear-down of another pod took it")
+			}
+		},
+	}
+	for step, run := range steps {
+		t.Run(step, func(t *testing.T) {
+			for kind, v := range kinds(t) {
+				t.Run(kind, func(t *testing.T) {
+					m, pod := New(Config{}), newPod(t, "pod")
+					run(t, m, pod, v)
+					if exists(pod.Dir) {
+						teardown(t, m, pod)
+					}
+					if v.HostPath != nil && !exists(v.HostPath.Path) {
+						t.Error("the directory of the host is gone")
+					}
+				})
+			}
+		})
+	}
+}

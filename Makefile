@@ -51,6 +51,7 @@ check: prerequisites ## Formatting, vet, staticcheck and the unit tests
 
 test: build ## Every test, real containers included (as root)
 	PATH="$(CURDIR)/bin:$$PATH" $(GO) test -timeout 30m -run '$(RUN)' $(PKGS)
+	$(GO) test -tags packed -run Packed ./runtime/engine
 
 test-v2: build ## The container tests under cgroup v2, in a VM if need be
 	GO="$(GO)" V2_PKGS='$(V2_PKGS)' V2_RUN='$(V2_RUN)' hack/test-v2

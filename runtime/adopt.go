@@ -56,7 +56,11 @@ func (r *Runtime) observe(e *entry, t *task.Process) {
 		return
 	}
 	if t == nil {
-		r.lost(e)
+		if code, at, ok := r.cfg.RecordedExit(s.ID); ok {
+			r.exited(e, code, at)
+		} else {
+			r.lost(e)
+		}
 		return
 	}
 	switch t.Status {

@@ -6,8 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
-	"strconv"
 	"time"
 
 	"github.com/containerd/containerd/api/services/tasks/v1"
@@ -20,6 +18,8 @@ import (
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/containerd/typeurl/v2"
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/minikubelet/minikubelet/runtime/crilog"
 )
 
 const (
@@ -27,6 +27,8 @@ const (
 	sandboxPatience = 10 * time.Second
 	// cleanupTime bounds what is done after the caller's context has ended, to leave nothing half-made.
 	cleanupTime = 30 * time.Second
+	// taskTime bounds a call to the shim that must not be interrupted by the caller.
+	taskTime = 2 * time.Minute
 )
 
 // Create makes a container up to the point where only its process' start is left: records, root file system, namespaces, cgroup. On
@@ -138,12 +140,15 @@ func (r *Runtime) create(ctx context.Context, e *entry, c *Container) (Status, e
 			return Status{}, err
 		}
 	}
-	log := logURI(c)
-	task, err := r.client.TaskService().Create(ctx, &tasks.CreateTaskRequest{
-		ContainerID: c.ID, Stdout: log, Stderr: log, Rootfs: mount.ToProto(rootfs),
-	})
-	if err = errgrpc.ToNative(err); err != nil && (c.Kind == KindSandbox || ctx.Err() != nil) {
-		return Status{}, fmt.Errorf("OCI runtime: %w", err)
+	if err := ctx.Err(); err != nil {
+		return Status{}, err
+	}
+	task, err := r.createTask(ctx, c, rootfs)
+	if err == nil && ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	if err != nil && (c.Kind == KindSandbox || ctx.Err() != nil) {
+		return Status{}, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -159,10 +164,26 @@ func (r *Runtime) create(ctx context.Context, e *entry, c *Container) (Status, e
 	return e.status, nil
 }
 
+// createTask has the shim and the OCI runtime make the container. This is not interrupted: a shim that is killed while it starts
+// leaves a process behind that nobody knows.
+func (r *Runtime) createTask(ctx context.Context, c *Container, rootfs []mount.Mount) (*tasks.CreateTaskResponse, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), taskTime)
+	defer cancel()
+	log := logURI(c)
+	made, err := r.client.TaskService().Create(ctx, &tasks.CreateTaskRequest{
+		ContainerID: c.ID, Stdout: log, Stderr: log, Rootfs: mount.ToProto(rootfs),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("OCI runtime: %w", errgrpc.ToNative(err))
+	}
+	return made, nil
+}
+
 // record writes what containerd keeps of the container, and prepares its root file system.
 //
-// The sandbox record is there for every container: without one of the same ID, containerd reaps at its start every task that has no
-// live process, and the exit code of a container that ended while no agent ran would be lost.
+// A sandbox needs its sandbox record, so that containers can join it. For the others it is a safeguard: at its start, containerd reaps
+// every task that has no live process and no sandbox record of the same ID, and the exit code of a container that ended while no agent
+// ran would be lost.
 func (r *Runtime) record(ctx context.Context, s Status, spec *specs.Spec, img image) (rootfs []mount.Mount, createdAt time.Time, err error) {
 	packed, err := typeurl.MarshalAny(spec)
 	if err != nil {
@@ -181,9 +202,11 @@ func (r *Runtime) record(ctx context.Context, s Status, spec *specs.Spec, img im
 	}
 	now := time.Now()
 	write := func(ctx context.Context) error {
-		_, err := r.client.SandboxStore().Create(ctx, sandbox.Sandbox{ID: s.ID, CreatedAt: now, UpdatedAt: now, Labels: map[string]string{LabelPodUID: s.Pod.UID}})
-		if err != nil {
-			return fmt.Errorf("sandbox record: %w", err)
+		if s.Kind == KindSandbox || !r.cfg.KeepsExits {
+			_, err := r.client.SandboxStore().Create(ctx, sandbox.Sandbox{ID: s.ID, CreatedAt: now, UpdatedAt: now})
+			if err != nil {
+				return fmt.Errorf("sandbox record: %w", err)
+			}
 		}
 		made, err := r.client.ContainerService().Create(ctx, record)
 		if err != nil {
@@ -284,14 +307,7 @@ func logURI(c *Container) string {
 	if c.LogPath == "" {
 		return ""
 	}
-	query := url.Values{}
-	if c.LogMaxBytes > 0 {
-		query.Set("max", strconv.FormatInt(c.LogMaxBytes, 10))
-	}
-	if c.LogMaxFiles > 0 {
-		query.Set("files", strconv.Itoa(c.LogMaxFiles))
-	}
-	return (&url.URL{Scheme: "cri", Path: c.LogPath, RawQuery: query.Encode()}).String()
+	return crilog.Target{Path: c.LogPath, MaxBytes: c.LogMaxBytes, MaxFiles: c.LogMaxFiles}.URI().String()
 }
 
 // gone says that an error only means that there is nothing to be done.

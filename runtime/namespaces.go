@@ -56,16 +56,27 @@ func PinNamespaces(dir string, options NamespaceOptions) (Namespaces, error) {
 	if err := os.MkdirAll(dir, 0o711); err != nil {
 		return Namespaces{}, fmt.Errorf("pin namespaces: %w", err)
 	}
-	done := make(chan error)
-	go func() {
-		// Never unlocked: the thread has left the host's namespaces, so it ends together with this goroutine.
-		goruntime.LockOSThread()
-		done <- unshareAndPin(dir, missing, options.Hostname)
-	}()
-	if err := <-done; err != nil {
+	if err := onOwnThread(func() error { return unshareAndPin(dir, missing, options.Hostname) }); err != nil {
 		return Namespaces{}, fmt.Errorf("pin namespaces in %s: %w", dir, err)
 	}
 	return result, nil
+}
+
+// onOwnThread runs fn on a thread that ends afterwards, since it has left the host's namespaces. The process' first thread cannot end,
+// and /proc/self shows its namespaces as those of the process: when fn would land there, that thread is held until fn ran on another.
+func onOwnThread(fn func() error) error {
+	done := make(chan error)
+	go func() {
+		goruntime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			done <- onOwnThread(fn)
+			goruntime.UnlockOSThread()
+			return
+		}
+		// Never unlocked, which makes the thread end together with this goroutine.
+		done <- fn()
+	}()
+	return <-done
 }
 
 // unshareAndPin moves the current thread into new namespaces, sets them up, and only then pins them: what is pinned is complete.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
@@ -39,6 +40,11 @@ type Config struct {
 	// ShimReady returns true as soon as containers can join the sandbox, though the sandbox's own Create may still be under way, and
 	// false when ctx ended first. Nil means that containers wait for the sandbox's Create.
 	ShimReady func(ctx context.Context, sandboxID string) bool
+	// KeepsExits says that this containerd, when it starts, keeps the tasks that ended while it was down. Where it is false, as with
+	// any containerd that is not embedded, the runtime sees to that with a sandbox record for each container.
+	KeepsExits bool
+	// RecordedExit gives the exit of a container that has no task any more, if the shim left one behind; nil means never.
+	RecordedExit func(id string) (code uint32, at time.Time, ok bool)
 	// Batch runs fn such that all that it writes to containerd's metadata with the given context is one transaction, one fsync. Nil
 	// means a transaction for each write.
 	Batch func(ctx context.Context, fn func(ctx context.Context) error) error
@@ -118,6 +124,9 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	}
 	if cfg.OnChange == nil {
 		cfg.OnChange = func(string) {}
+	}
+	if cfg.RecordedExit == nil {
+		cfg.RecordedExit = func(string) (uint32, time.Time, bool) { return 0, time.Time{}, false }
 	}
 	if cfg.Batch == nil {
 		cfg.Batch = func(ctx context.Context, fn func(context.Context) error) error { return fn(ctx) }

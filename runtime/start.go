@@ -17,7 +17,7 @@ import (
 const startErrorCode = 128
 
 // Start starts a container that is StateCreated. When that fails, the container is StateExited with exit code 128, no start time and
-// the error as its message, and the error is given back too.
+// the error as its message, and the error is given back too. The context is heeded until the OCI runtime is called.
 func (r *Runtime) Start(ctx context.Context, id string) error {
 	ctx = r.namespaced(ctx)
 	e := r.entry(id)
@@ -36,7 +36,9 @@ func (r *Runtime) Start(ctx context.Context, id string) error {
 	}
 	var started *tasks.StartResponse
 	if err == nil {
-		started, err = r.client.TaskService().Start(ctx, &tasks.StartRequest{ContainerID: id})
+		uninterrupted, cancel := context.WithTimeout(context.WithoutCancel(ctx), taskTime)
+		started, err = r.client.TaskService().Start(uninterrupted, &tasks.StartRequest{ContainerID: id})
+		cancel()
 		err = errgrpc.ToNative(err)
 	}
 	now := time.Now()

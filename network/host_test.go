@@ -220,3 +220,23 @@ func linkNames(t testing.TB, ns netnsT) map[string]bool {
 	}
 	return out
 }
+
+// exchange sends a datagram and returns the answer.
+func exchange(t testing.TB, c net.Conn) string {
+	t.Helper()
+	must(t, c.SetDeadline(time.Now().Add(2*time.Second)))
+	_, err := c.Write([]byte("?"))
+	must(t, err)
+	buf := make([]byte, 100)
+	n, err := c.Read(buf)
+	if err != nil {
+		return err.Error()
+	}
+	return string(buf[:n])
+}
+
+// routeTo is a route by a gateway that is on the link.
+func routeTo(index int, dst string, gw netip.Addr) *netlink.Route {
+	p := netip.MustParsePrefix(dst)
+	return &netlink.Route{LinkIndex: index, Dst: addrOf(p.Addr(), p).IPNet, Gw: gw.AsSlice()}
+}

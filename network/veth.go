@@ -67,6 +67,12 @@ func (n *Network) hostEnd(link netlink.Link, a alias) error {
 		return fmt.Errorf("ifalias of %s: %w", link.Attrs().Name, err)
 	}
 	noLinkLocal(n.nl, link)
+	// Where br_netfilter is loaded (docker does), a frame whose destination a
+	// hostPort rewrites to the very Pod that sent it is not routed but bridged
+	// back, which a port refuses unless it is a hairpin.
+	if err := n.nl.LinkSetHairpin(link, true); err != nil {
+		return fmt.Errorf("hairpin mode of %s: %w", link.Attrs().Name, err)
+	}
 	if err := n.nl.LinkSetUp(link); err != nil {
 		return fmt.Errorf("bring %s up: %w", link.Attrs().Name, err)
 	}

@@ -35,9 +35,7 @@ func (t *Tree) CreatePod(uid string, qos corev1.PodQOSClass, r *specs.LinuxResou
 			return fmt.Errorf("pod %s: %w", uid, err)
 		}
 		if t.mode == V2 {
-			if err := t.delegate(at); err != nil {
-				return fmt.Errorf("pod %s: %w", uid, err)
-			}
+			delegate(at)
 		}
 		if err := t.write(mount, dir, set); err != nil {
 			return fmt.Errorf("pod %s: %w", uid, err)
@@ -58,13 +56,17 @@ func (t *Tree) mounts() []string {
 	return all
 }
 
-// delegate hands all controllers of a v2 directory on to its children in one write.
-func (t *Tree) delegate(dir string) error {
+// delegate hands all controllers of a v2 directory on to its children, in one write
+// unless one of them is refused, which must not keep the others out.
+func delegate(dir string) {
 	have := readFields(filepath.Join(dir, "cgroup.controllers"))
-	if len(have) == 0 {
-		return nil
+	control := filepath.Join(dir, "cgroup.subtree_control")
+	if len(have) == 0 || writeFile(control, "+"+strings.Join(have, " +")) == nil {
+		return
 	}
-	return writeFile(filepath.Join(dir, "cgroup.subtree_control"), "+"+strings.Join(have, " +"))
+	for _, c := range have {
+		_ = writeFile(control, "+"+c)
+	}
 }
 
 // write sets those values whose controller lives in mount.

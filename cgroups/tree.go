@@ -94,17 +94,11 @@ func (t *Tree) prepare(h hierarchy) error {
 
 // enableControllers turns on, from the mount down to and including dir, every
 // controller that is available, and returns those that children of dir will have.
-// Single writes: one refused controller must not keep the others out.
 func enableControllers(mount, dir string) []string {
 	at := mount
 	steps := strings.Split(strings.Trim(dir, "/"), "/")
 	for i := 0; ; i++ {
-		enabled := readFields(filepath.Join(at, "cgroup.subtree_control"))
-		for _, c := range readFields(filepath.Join(at, "cgroup.controllers")) {
-			if !slices.Contains(enabled, c) {
-				_ = writeFile(filepath.Join(at, "cgroup.subtree_control"), "+"+c)
-			}
-		}
+		delegate(at)
 		if i == len(steps) {
 			break
 		}

@@ -19,7 +19,7 @@ func TestRemoveDeepTree(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := range 3000 {
+	for i := range 2200 {
 		name := "d"
 		if i == 0 {
 			name = "tree"

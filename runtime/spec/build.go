@@ -31,10 +31,7 @@ func Build(o Options, rootfs Rootfs) (*specs.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := mounts(o)
-	if err != nil {
-		return nil, err
-	}
+	m := mounts(o)
 	s := &specs.Spec{
 		Version:     specs.Version,
 		Process:     p,

@@ -3,7 +3,6 @@
 package spec
 
 import (
-	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -14,13 +13,11 @@ import (
 // mounts gives the container's mounts in the order in which they are to be
 // made: the file systems of the kernel first, then files and volumes, each
 // after the mounts that it lies in.
-func mounts(o Options) ([]specs.Mount, error) {
+func mounts(o Options) []specs.Mount {
 	volumes := fileMounts(o.Files, o.Security.ReadOnlyRootFilesystem)
 	for _, m := range o.Mounts {
-		if !path.IsAbs(m.Destination) {
-			return nil, fmt.Errorf("mountPath: %q is not an absolute path", m.Destination)
-		}
-		m.Destination = path.Clean(m.Destination)
+		// As the kubelet has it, a relative mountPath starts at the root.
+		m.Destination = path.Join("/", m.Destination)
 		// A volume at the place of one of the files wins over it.
 		volumes = slices.DeleteFunc(volumes, func(f specs.Mount) bool { return f.Destination == m.Destination })
 		volumes = append(volumes, m)
@@ -28,7 +25,7 @@ func mounts(o Options) ([]specs.Mount, error) {
 	slices.SortStableFunc(volumes, func(a, b specs.Mount) int {
 		return depth(a.Destination) - depth(b.Destination)
 	})
-	return append(hidden(kernelMounts(o), volumes), volumes...), nil
+	return append(hidden(kernelMounts(o), volumes), volumes...)
 }
 
 func depth(p string) int {
@@ -85,7 +82,7 @@ func fileMounts(f Files, readOnlyRoot bool) []specs.Mount {
 		if source == "" || destination == "" {
 			return
 		}
-		out = append(out, specs.Mount{Destination: path.Clean(destination), Type: "bind", Source: source,
+		out = append(out, specs.Mount{Destination: path.Join("/", destination), Type: "bind", Source: source,
 			Options: []string{"rbind", "rprivate", access}})
 	}
 	etc := "rw"

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package spec
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// goldenOptions are the containers whose specifications lie in testdata.
+func goldenOptions() map[string]Options {
+	shares := uint64(512)
+	full := Options{
+		Image: ocispec.ImageConfig{Entrypoint: []string{"/entry"}, Cmd: []string{"serve"}, WorkingDir: "srv", User: "web",
+			Env: []string{"PATH=/bin", "LANG=C", "broken"}},
+		Args: []string{"--port", "80"}, Env: []string{"LANG=de", "A=1", "A=2=3"}, Hostname: "web-0", TTY: true,
+		Namespaces: Namespaces{Net: "/run/netns/x", IPC: "/run/ipc/x", UTS: "/run/uts/x", PID: "/proc/7/ns/pid"},
+		Files: Files{Shm: "/run/shm/x", Hosts: "/p/hosts", Hostname: "/p/hostname", ResolvConf: "/p/resolv.conf",
+			TerminationLog: "/p/term", TerminationLogPath: "/dev/termination-log"},
+		Mounts: []specs.Mount{
+			{Destination: "/data/deep/er", Type: "bind", Source: "/v/2", Options: []string{"rbind", "rprivate", "ro"}},
+			{Destination: "data/.", Type: "bind", Source: "/v/1", Options: []string{"rbind", "rslave", "rw"}},
+		},
+		Resources: &specs.LinuxResources{CPU: &specs.LinuxCPU{Shares: &shares}}, CgroupsPath: "/minikubelet/pod1/c1",
+		OOMScoreAdj: 900, Annotations: map[string]string{"a": "b"}, UserFiles: testFiles(),
+	}
+	privileged := Options{
+		Command: []string{"sh"}, Args: []string{"-c", "true"}, Env: []string{"HOSTNAME=mine"}, WorkingDir: "/w", Hostname: "h",
+		Security:   Security{Privileged: true, ReadOnlyRootFilesystem: true, RunAsUser: ptr(int64(0))},
+		Namespaces: Namespaces{Net: HostNamespace, IPC: HostNamespace, UTS: HostNamespace, PID: HostNamespace},
+		Files:      Files{Shm: "/dev/shm", Hosts: "/p/hosts", Hostname: "/p/hostname", ResolvConf: "/p/resolv.conf"},
+		Mounts: []specs.Mount{
+			{Destination: "/etc/hosts", Type: "bind", Source: "/v/hosts", Options: []string{"rbind", "rprivate", "ro"}},
+			{Destination: "/dev/", Type: "bind", Source: "/dev", Options: []string{"rbind", "rshared", "rw"}},
+		},
+		Devices:     []specs.LinuxDevice{{Path: "/dev/fuse", Type: "c", Major: 10, Minor: 229}},
+		OOMScoreAdj: -997, UserFiles: &UserFiles{},
+		Node: Node{CgroupV2: true, CgroupMountOptions: []string{"nsdelegate"}, OOMScoreAdjFloor: -500, Capabilities: []string{"CAP_KILL", "CAP_SYS_ADMIN"}},
+	}
+	hardened := Options{
+		Command:  []string{"/app"},
+		Security: Security{NoNewPrivileges: true, ReadOnlyRootFilesystem: true, Drop: []string{"ALL"}, RunAsUser: ptr(int64(10)), RunAsGroup: ptr(int64(20)), RunAsNonRoot: true, StrictGroups: true},
+		Files:    Files{Hosts: "/p/hosts", Hostname: "/p/hostname", ResolvConf: "/p/resolv.conf"},
+		Node:     Node{CgroupV2: true, CgroupMountOptions: []string{"nsdelegate"}, MaskedPaths: []string{"/sys/devices/system/cpu/cpu0/thermal_throttle"}},
+	}
+	open := Options{
+		Image:       ocispec.ImageConfig{Cmd: []string{"/bin/sh"}},
+		Security:    Security{UnmaskedProc: true, Seccomp: SeccompUnconfined, Add: []string{"CAP_NET_ADMIN"}},
+		UserFiles:   &UserFiles{},
+		OOMScoreAdj: -5,
+	}
+	return map[string]Options{"full": full, "privileged": privileged, "hardened": hardened, "open": open}
+}
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+func TestGolden(t *testing.T) {
+	got := map[string]*specs.Spec{}
+	for name, o := range goldenOptions() {
+		s, err := Build(o, nil)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		got[name] = s
+	}
+	pause, err := Pause(PauseOptions{Args: []string{"/pause"}, CgroupsPath: "/minikubelet/pod1/pause",
+		Namespaces: Namespaces{Net: "/n", IPC: "/i", UTS: "/u"}, Sysctls: map[string]string{"net.ipv4.ping_group_range": "0 1"},
+		Node: Node{CgroupV2: true, OOMScoreAdjFloor: -1000}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got["pause"] = pause
+	for name, s := range got {
+		t.Run(name, func(t *testing.T) {
+			golden(t, filepath.Join("testdata", name+".json"), s)
+		})
+	}
+}
+
+// golden compares a specification with a file. Of the seccomp profile, which
+// is containerd's, only the presence counts.
+func golden(t *testing.T, path string, s *specs.Spec) {
+	t.Helper()
+	linux := *s.Linux
+	if linux.Seccomp != nil {
+		linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: linux.Seccomp.DefaultAction}
+	}
+	short := *s
+	short.Linux = &linux
+	got, err := json.MarshalIndent(short, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got = append(got, '\n')
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("differs from %s (go test -update rewrites it):\n%s", path, firstDifference(string(want), string(got)))
+	}
+}
+
+func firstDifference(want, got string) string {
+	w, g := strings.Split(want, "\n"), strings.Split(got, "\n")
+	for i := range w {
+		if i >= len(g) || w[i] != g[i] {
+			return fmt.Sprintf("line %d\nwant %s\ngot  %s", i+1, w[i], strings.Join(g[i:min(i+1, len(g))], ""))
+		}
+	}
+	return fmt.Sprintf("longer than wanted by %d lines", len(g)-len(w))
+}
+
+func TestBuildErrors(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		o    Options
+		err  string
+	}{
+		{"no command", Options{}, "no command specified"},
+		{"relative directory", Options{Command: []string{"a"}, WorkingDir: "x"}, `workingDir: "x" is not an absolute path`},
+		{"devices forgotten", Options{Command: []string{"a"}, Security: Security{Privileged: true}}, "the devices of the host are not known"},
+		{"seccomp", Options{Command: []string{"a"}, Security: Security{Seccomp: "Localhost"}}, "seccompProfile"},
+	} {
+		c.o.UserFiles = &UserFiles{}
+		if _, err := Build(c.o, nil); err == nil || !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.err)
+		}
+	}
+}
+
+func TestArgs(t *testing.T) {
+	for _, c := range []struct{ entrypoint, cmd, command, args, want string }{
+		{"e", "c", "", "", "e c"},
+		{"e", "c", "x", "", "x"},
+		{"e", "c", "", "y", "e y"},
+		{"e", "c", "x", "y", "x y"},
+		{"", "c", "", "", "c"},
+		{"", "c", "", "y", "y"},
+	} {
+		got, err := args(Options{Image: ocispec.ImageConfig{Entrypoint: strings.Fields(c.entrypoint), Cmd: strings.Fields(c.cmd)},
+			Command: strings.Fields(c.command), Args: strings.Fields(c.args)})
+		if err != nil || strings.Join(got, " ") != c.want {
+			t.Errorf("%+v: %v, %v", c, got, err)
+		}
+	}
+}
+
+// Build neither changes its options nor lets two results share memory that
+// one of them may change.
+func TestBuildIsPure(t *testing.T) {
+	for name, o := range goldenOptions() {
+		before, _ := json.Marshal(o)
+		a, err := Build(o, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, _ := json.Marshal(a)
+		a.Linux.Resources.Devices[0].Allow = !a.Linux.Resources.Devices[0].Allow
+		a.Process.Env[0] = "X"
+		a.Process.Args[0] = "X"
+		a.Process.Capabilities.Bounding = append(a.Process.Capabilities.Bounding[:0], "X")
+		a.Mounts = slices.Delete(a.Mounts, 0, 1)
+		if a.Annotations != nil {
+			a.Annotations["x"] = "y"
+		}
+		b, err := Build(o, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		second, _ := json.Marshal(b)
+		if after, _ := json.Marshal(o); !bytes.Equal(before, after) || !bytes.Equal(first, second) {
+			t.Errorf("%s: not the same again", name)
+		}
+	}
+}

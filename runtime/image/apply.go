@@ -30,6 +30,15 @@ type applier struct {
 	applied func(ocispec.Descriptor) // called after each layer; may be nil
 }
 
+// layerError is why a layer cannot be unpacked, without the words that containerd's unpacker adds.
+type layerError struct {
+	layer digest.Digest
+	err   error
+}
+
+func (e *layerError) Error() string { return fmt.Sprintf("layer %s: %v", e.layer, e.err) }
+func (e *layerError) Unwrap() error { return e.err }
+
 // Apply implements diff.Applier. The returned digest is that of the uncompressed layer, which the unpacker compares with the
 // image's configuration.
 func (a *applier) Apply(ctx context.Context, desc ocispec.Descriptor, mounts []mount.Mount, _ ...diff.ApplyOpt) (ocispec.Descriptor, error) {
@@ -46,7 +55,7 @@ func (a *applier) Apply(ctx context.Context, desc ocispec.Descriptor, mounts []m
 	m := newMeter(a.limits)
 	plain, err := decompress(content.NewReader(blob), m)
 	if err != nil {
-		return none, err
+		return none, &layerError{desc.Digest, err}
 	}
 	defer plain.Close()
 
@@ -72,7 +81,7 @@ func (a *applier) Apply(ctx context.Context, desc ocispec.Descriptor, mounts []m
 		if errors.Is(err, tar.ErrHeader) || errors.Is(err, io.ErrUnexpectedEOF) {
 			err = fmt.Errorf("%w: %w", ErrCorrupt, err)
 		}
-		return none, fmt.Errorf("layer %s: %w", desc.Digest, err)
+		return none, &layerError{desc.Digest, err}
 	}
 	if a.applied != nil {
 		a.applied(desc)

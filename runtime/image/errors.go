@@ -78,8 +78,12 @@ func classify(subject string, err error) error {
 		return err
 	}
 	kind := kindOf(err)
-	if kind == ErrNotFound {
+	if kind == ErrNotFound && !errors.Is(err, ErrNotFound) {
 		err = nil // the registry's own words only repeat it
+	}
+	var layer *layerError
+	if errors.As(err, &layer) {
+		err = layer
 	}
 	return &Error{Subject: subject, Kind: kind, Err: err}
 }

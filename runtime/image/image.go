@@ -74,6 +74,7 @@ func (s *Store) Get(ctx context.Context, ref string) (Image, bool, error) {
 	for _, record := range found {
 		d, err := s.whole(ctx, record)
 		if errors.Is(err, errIncomplete) {
+			s.scrub(ctx, record.Target)
 			s.log.Warn("an image in the store is incomplete and counts as absent", "image", record.Name, "error", err)
 			continue
 		}
@@ -214,13 +215,14 @@ func (s *Store) whole(ctx context.Context, record images.Image) (*details, error
 			return nil, missing
 		}
 	}
+	s.log.Info("unpacking an image whose layers are there but not unpacked", "image", record.Name)
 	ctx, _, release, err := s.lease(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
 	if err := s.unpack(ctx, record.Target, nil, nil); err != nil {
-		if kindOf(err) == ErrCorrupt {
+		if kind := kindOf(err); kind == ErrCorrupt || kind == ErrNotFound {
 			return nil, fmt.Errorf("%w: %w", errIncomplete, err)
 		}
 		return nil, fmt.Errorf("unpack: %w", err)

@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/errdefs"
 )
 
 // ImportOptions say how to import an archive.
@@ -60,13 +61,15 @@ func (s *Store) Import(ctx context.Context, r io.Reader, o ImportOptions) ([]Ima
 		return nil, classify(o.subject, err)
 	}
 	for _, c := range contents {
-		if err := s.unpack(ctx, c.target, nil, seen); err != nil {
-			if errors.Is(err, errIncomplete) {
+		err := s.unpack(ctx, c.target, nil, seen)
+		if err == nil {
+			_, err = s.inspect(ctx, c.target)
+		}
+		if err != nil {
+			if errors.Is(err, errIncomplete) || errdefs.IsNotFound(err) {
 				err = fmt.Errorf("%w: %s: %w", ErrCorrupt, c.names[0], err)
 			}
-			return nil, classify(o.subject, err)
-		}
-		if _, err := s.inspect(ctx, c.target); err != nil {
+			s.scrub(ctx, c.target)
 			return nil, classify(o.subject, err)
 		}
 	}

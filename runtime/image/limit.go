@@ -55,10 +55,10 @@ func newMeter(limits Limits) *meter {
 // allow says whether so many bytes may be made of what was read so far.
 func (m *meter) allow(out int64) error {
 	if out > m.limits.MaxBytes {
-		return fmt.Errorf("%w: it unpacks to more than %d bytes (the limit, --image-max-bytes)", ErrTooLarge, m.limits.MaxBytes)
+		return fmt.Errorf("%w: it unpacks to more than %d bytes, the configured limit", ErrTooLarge, m.limits.MaxBytes)
 	}
 	if in := m.in.Load(); out > m.floor && out/m.limits.MaxRatio > in {
-		return fmt.Errorf("%w: %d bytes of it unpack to more than %d, %d times as much (the limit, --image-max-ratio)",
+		return fmt.Errorf("%w: %d bytes of it unpack to more than %d, %d times as much, the configured limit",
 			ErrTooLarge, in, out, m.limits.MaxRatio)
 	}
 	return nil

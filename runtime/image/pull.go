@@ -95,6 +95,9 @@ func (s *Store) fetch(ctx context.Context, name string, o PullOptions) (Image, e
 		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) && errors.Is(err, context.Canceled) {
 			err = cause
 		}
+		if kind := kindOf(err); kind == ErrCorrupt || kind == ErrNotFound {
+			s.scrub(ctx, target)
+		}
 		return Image{}, err
 	}
 	record, err := s.put(ctx, name, target, map[string]string{labelSource: sourceRegistry})
@@ -129,7 +132,7 @@ func (s *Store) fetchHandler(fetcher remotes.Fetcher, then images.HandlerFunc) i
 			return nil, fmt.Errorf("%w: %s %s has %d bytes, the limit is %d", ErrTooLarge, desc.MediaType, desc.Digest, desc.Size, int64(maxJSON))
 		}
 		if desc.Size > s.limits.MaxBytes {
-			return nil, fmt.Errorf("%w: layer %s has %d bytes, the limit is %d (--image-max-bytes)", ErrTooLarge, desc.Digest, desc.Size, s.limits.MaxBytes)
+			return nil, fmt.Errorf("%w: layer %s has %d bytes, the configured limit is %d", ErrTooLarge, desc.Digest, desc.Size, s.limits.MaxBytes)
 		}
 		_, err := remotes.FetchHandler(store, fetcher)(ctx, desc)
 		if err != nil {

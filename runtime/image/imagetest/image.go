@@ -212,3 +212,21 @@ func packer(w io.Writer, c Compression) (io.WriteCloser, error) {
 type nopCloser struct{ io.Writer }
 
 func (nopCloser) Close() error { return nil }
+
+// AddLayer puts a layer, given as an uncompressed tar archive, on the image.
+func (i *Image) AddLayer(c Compression, plain []byte) error {
+	var config ocispec.Image
+	if err := json.Unmarshal(i.Config.Data, &config); err != nil {
+		return err
+	}
+	config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, digest.FromBytes(plain))
+	packed, err := Pack(c, plain)
+	if err != nil {
+		return err
+	}
+	i.Layers = append(i.Layers, NewBlob(layerType(c), packed))
+	if i.Config, err = jsonBlob(ocispec.MediaTypeImageConfig, config); err != nil {
+		return err
+	}
+	return i.Seal()
+}

@@ -24,20 +24,13 @@ func (v *view) prepareAhead(d *draft, turn, ahead []*member) {
 			return
 		}
 	}
-	room := v.roomAhead(turn)
-	for _, m := range ahead {
-		if m.made != nil {
-			room--
-		}
-	}
 	for _, m := range ahead {
 		if m.made != nil || m.running() || !v.wanted(m) || !v.mayPrecede(m) {
 			continue
 		}
-		if room <= 0 {
+		if !v.fits(d, m, turn, ahead) {
 			return
 		}
-		room--
 		v.create(d, m)
 	}
 }
@@ -110,21 +103,34 @@ func (v *view) anyBidirectional() bool {
 	return false
 }
 
-// roomAhead is how many containers may wait without taking memory from those whose
-// turn it is. It is without bound when the Pod's memory is.
-func (v *view) roomAhead(turn []*member) int {
+// fits says whether one more container may wait: whatever init container runs
+// before it, there has to be memory left for all that wait meanwhile.
+func (v *view) fits(d *draft, m *member, turn, ahead []*member) bool {
 	limit, limited := v.memoryLimit()
 	if !limited {
-		return len(v.inits) + len(v.apps)
+		return true
 	}
-	for _, m := range turn {
-		own, ok := memory(m.spec)
-		if !ok {
-			return 0
+	var sidecars int64
+	order := append(append([]*member{}, turn...), ahead...)
+	for i, k := range order {
+		if k == m || k.role == appRole {
+			return true
 		}
-		limit -= own
+		own, _ := memory(k.spec)
+		waiting := int64(1)
+		for _, n := range order[i+1:] {
+			if n != m && (n.made != nil || !d.free(n.key())) {
+				waiting++
+			}
+		}
+		if (i >= len(turn)-1) && limit-sidecars-own < waiting*waitingProcess {
+			return false
+		}
+		if k.role == sidecarRole {
+			sidecars += own
+		}
 	}
-	return int(max(limit, 0) / waitingProcess)
+	return true
 }
 
 // memoryLimit is the effective memory limit of the Pod: its own, or, when every

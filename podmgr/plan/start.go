@@ -115,8 +115,12 @@ func (v *view) waits(d *draft, m *member) bool {
 	return true
 }
 
-// create makes the next attempt at a container.
+// create makes the next attempt at a container, once nothing half made or outdated
+// is in its way.
 func (v *view) create(d *draft, m *member) {
+	if len(m.junk) > 0 {
+		return
+	}
 	_, record := v.backOff(m)
 	d.do(Action{Kind: CreateContainer, Container: m.spec.Name, Attempt: m.attempt(),
 		SandboxID: v.sandbox.ID, BackOff: record, Image: m.spec.Image})

@@ -145,7 +145,7 @@ func (v *view) announceWaiting(d *draft, last, now []corev1.ContainerStatus) {
 			d.event(corev1.EventTypeWarning, errImageNeverPull, w.Message, c.Name)
 		}
 		switch w.Reason {
-		case errImagePull, imagePullBackOff, errImageNeverPull, invalidImageName:
+		case imagePullBackOff, errImageNeverPull, invalidImageName: // a pull tells its failure itself
 			d.event(corev1.EventTypeWarning, "Failed", "Error: "+w.Reason, c.Name)
 		}
 	}

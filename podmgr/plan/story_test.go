@@ -4,8 +4,6 @@ package plan
 
 import (
 	"fmt"
-	"reflect"
-	"sort"
 	"strconv"
 	"strings"
 	"testing"
@@ -25,7 +23,7 @@ import (
 //	advance 10s         time passes; the agent wakes when the decision asked for it
 //	hold create-sandbox actions of that kind take until…
 //	release             …this
-//	fail create-container [message]   …and those fail until "mend"
+//	fail create-container [b]         …and those (of b) fail until "mend"
 //	image a missing|present           image-a goes or comes
 //	pull fails|works a                what a pull of image-a will do
 //	stubborn c          ignores the stop signal
@@ -33,6 +31,7 @@ import (
 //	sandbox dies | agent restarts | reboot
 //	delete grace=30
 //	refuse OutOfcpu message…
+//	(hold, fail, image, pull and stubborn before the first of the others set the scene)
 //	edit c subpath|bidirectional|podip|secret|shared|podlimit=1Gi   changes to the spec before the first step
 //	go                  nothing happens, but the agent looks
 //	status | conditions more of the status
@@ -53,6 +52,8 @@ type story struct {
 	out  *strings.Builder
 	held map[Kind]bool
 	next time.Time
+	// begun: the agent has seen the Pod. Until then, what is said sets the scene.
+	begun bool
 }
 
 func (s *story) run(d *datadriven.TestData) {
@@ -80,6 +81,7 @@ func (s *story) run(d *datadriven.TestData) {
 		if err != nil {
 			d.Fatalf(s.t, "%v", err)
 		}
+		s.settle()
 		s.advance(by)
 		s.line()
 		return
@@ -95,15 +97,15 @@ func (s *story) run(d *datadriven.TestData) {
 		s.held[Kind(strings.ReplaceAll(arg(0), "-", " "))] = true
 	case "release":
 		s.held = map[Kind]bool{}
-		for _, key := range s.under() {
+		for _, key := range sortedKeys(s.busy) {
 			if !s.waitsForDeadline(s.busy[key]) {
 				s.complete(key)
 			}
 		}
 	case "fail":
-		s.broken[Kind(strings.ReplaceAll(arg(0), "-", " "))] = "it broke"
+		s.broken[strings.ReplaceAll(arg(0), "-", " ")+arg(1)] = "it broke"
 	case "mend":
-		s.broken = map[Kind]string{}
+		s.broken = map[string]string{}
 	case "image":
 		s.images["image-"+arg(0)] = Image{Present: arg(1) == "present"}
 	case "pull":
@@ -135,6 +137,12 @@ func (s *story) run(d *datadriven.TestData) {
 	default:
 		d.Fatalf(s.t, "unknown command")
 	}
+	switch d.Cmd {
+	case "hold", "fail", "image", "pull", "stubborn":
+		if !s.begun {
+			return
+		}
+	}
 	s.settle()
 	s.line()
 }
@@ -161,7 +169,7 @@ func (s *story) begins(d *datadriven.TestData) {
 	}
 	s.world = newWorld(makePod(o))
 	s.held = map[Kind]bool{}
-	s.next = time.Time{}
+	s.next, s.begun = time.Time{}, false
 }
 
 func (s *story) edit(name, what string) {
@@ -215,13 +223,13 @@ func (s *story) advance(by time.Duration) {
 		if !s.next.IsZero() && s.next.Before(at) {
 			at = s.next
 		}
-		for _, key := range s.under() {
+		for _, key := range sortedKeys(s.busy) {
 			if a := s.busy[key]; a.Kind == StopContainer && a.Deadline.Before(at) && a.Deadline.After(s.now) {
 				at = a.Deadline
 			}
 		}
 		s.now = at
-		for _, key := range s.under() {
+		for _, key := range sortedKeys(s.busy) {
 			if a := s.busy[key]; a.Kind == StopContainer && !s.now.Before(a.Deadline) {
 				s.complete(key)
 			}
@@ -235,6 +243,7 @@ func (s *story) advance(by time.Duration) {
 
 // settle decides and acts until nothing more is to be done.
 func (s *story) settle() {
+	s.begun = true
 	for round := 0; ; round++ {
 		if round == 100 {
 			s.t.Fatalf("it never comes to rest:\n%s", s.out)
@@ -242,7 +251,6 @@ func (s *story) settle() {
 		in := s.input()
 		d := Decide(in)
 		s.next = d.Next
-		changed := !reflect.DeepEqual(d.Status, s.last)
 		s.last = *d.Status.DeepCopy()
 		for _, e := range d.Events {
 			fmt.Fprintf(s.out, "%sevent %s %s: %s\n", s.since(), e.Type, e.Reason, e.Message)
@@ -259,7 +267,8 @@ func (s *story) settle() {
 				s.complete(a.Key())
 			}
 		}
-		if !fresh && !changed || s.finished {
+		again := !s.next.IsZero() && s.next.Sub(s.now) <= soon
+		if !fresh && !again || s.finished {
 			return
 		}
 	}
@@ -269,17 +278,7 @@ func (s *story) waitsForDeadline(a Action) bool {
 	return a.Kind == StopContainer && s.stubborn[a.Container] && s.now.Before(a.Deadline)
 }
 
-// under are the keys of the actions under way, in order.
-func (s *story) under() []string {
-	var keys []string
-	for k := range s.busy {
-		keys = append(keys, k)
-	}
-	sort.Strings(keys)
-	return keys
-}
-
-func (s *story) since() string { return fmt.Sprintf("%-6s", s.now.Sub(epoch)) }
+func (s *story) since() string { return fmt.Sprintf("%-7s ", s.now.Sub(epoch)) }
 
 func describe(a Action) string {
 	switch a.Kind {

@@ -2,7 +2,11 @@
 
 package plan
 
-import corev1 "k8s.io/api/core/v1"
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
 
 // clearJunk removes what is of no use: half-made containers, those made for another
 // sandbox or from an older spec, and containers that the spec does not have.
@@ -22,15 +26,16 @@ func (v *view) clearJunk(d *draft) {
 }
 
 // tidy keeps one ended attempt of each container, as the kubelet does, so that its
-// log can be read. What is removed was reported before.
+// log can be read. What is removed was reported before, and nothing else is going
+// on: no start waits for the disk.
 func (v *view) tidy(d *draft) {
+	if len(d.actions) > 0 || len(v.Seen.Busy) > 0 {
+		return
+	}
 	for _, m := range v.members() {
-		if !d.free(m.key()) {
-			continue
-		}
 		for _, c := range m.records() {
-			if c != m.ran && (c != m.before || !m.running()) {
-				v.removeReported(d, m, c)
+			if c != m.ran && (c != m.before || !m.running()) && reported(m, c) {
+				v.remove(d, c)
 			}
 		}
 	}
@@ -50,23 +55,34 @@ func (m *member) records() []*Container {
 	return all
 }
 
-// removeReported removes an ended attempt whose end stands in the last status, or
-// that of a later attempt does.
+// soon is when to look again for what this very decision's report makes possible.
+const soon = time.Millisecond
+
+// removeReported removes an ended attempt if its end was reported. If not, it is
+// by this decision.
 func (v *view) removeReported(d *draft, m *member, c *Container) {
+	if reported(m, c) {
+		v.remove(d, c)
+	} else {
+		d.wake(v.Now.Add(soon))
+	}
+}
+
+// reported says whether the end of an attempt stands in the last status, or a later
+// attempt does.
+func reported(m *member, c *Container) bool {
 	if m.last == nil || c.State == Running {
-		return
+		return false
 	}
 	if int(m.last.RestartCount) > c.Attempt {
-		v.remove(d, c)
-		return
+		return true
 	}
-	id := containerID(c.ID)
 	for _, t := range []*corev1.ContainerStateTerminated{m.last.State.Terminated, m.last.LastTerminationState.Terminated} {
-		if t != nil && t.ContainerID == id {
-			v.remove(d, c)
-			return
+		if t != nil && t.ContainerID == containerID(c.ID) {
+			return true
 		}
 	}
+	return false
 }
 
 func (v *view) remove(d *draft, c *Container) {

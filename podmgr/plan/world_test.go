@@ -4,6 +4,7 @@ package plan
 
 import (
 	"fmt"
+	"sort"
 	"strings"
 	"time"
 
@@ -31,7 +32,7 @@ type world struct {
 	busy       map[string]Action
 	hashes     map[string]string
 	stubborn   map[string]bool   // ignores the stop signal
-	broken     map[Kind]string   // kinds of actions that fail, with the message
+	broken     map[string]string // what fails, with the message: kinds, or kinds and containers
 	hash       map[string]string // of what is being created
 	finished   bool
 }
@@ -41,7 +42,7 @@ func newWorld(pod *corev1.Pod) *world {
 		pod: pod, now: epoch,
 		images: map[string]Image{}, unpullable: map[string]bool{}, failures: map[string]Failure{},
 		busy: map[string]Action{}, hashes: map[string]string{}, stubborn: map[string]bool{},
-		broken: map[Kind]string{}, hash: map[string]string{},
+		broken: map[string]string{}, hash: map[string]string{},
 	}
 	for _, c := range append(append([]corev1.Container{}, pod.Spec.InitContainers...), pod.Spec.Containers...) {
 		w.images[c.Image] = Image{Present: true}
@@ -93,7 +94,11 @@ func (w *world) begin(a Action) {
 func (w *world) complete(key string) {
 	a := w.busy[key]
 	delete(w.busy, key)
-	if message, bad := w.broken[a.Kind]; bad {
+	message, bad := w.broken[string(a.Kind)]
+	if !bad {
+		message, bad = w.broken[string(a.Kind)+a.Container]
+	}
+	if bad {
 		w.failures[key] = Failure{Kind: a.Kind, Message: message, At: w.now, Count: w.failures[key].Count + 1}
 		return
 	}
@@ -260,4 +265,13 @@ func makePod(o podOptions) *corev1.Pod {
 		pod.Spec.Containers = append(pod.Spec.Containers, make(word))
 	}
 	return pod
+}
+
+func sortedKeys(m map[string]Action) []string {
+	var keys []string
+	for k := range m {
+		keys = append(keys, k)
+	}
+	sort.Strings(keys)
+	return keys
 }

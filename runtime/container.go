@@ -129,6 +129,8 @@ type Status struct {
 	// ExitCode is the process' exit status, or 128 plus the signal that ended it (containerd does not tell the two apart).
 	ExitCode  int32
 	OOMKilled bool
+	// Released says that an ended container holds nothing any more, and that its log is complete.
+	Released bool
 	// Message says what went wrong when the container could not be created or started.
 	Message string
 }

@@ -34,7 +34,7 @@ type stream struct {
 }
 
 func (r *Runtime) subscribe() stream {
-	ch, errs := r.client.EventService().Subscribe(r.ctx, `topic=="/tasks/exit",namespace==`+r.cfg.Namespace)
+	ch, errs := r.client.EventService().Subscribe(r.ctx, fmt.Sprintf(`topic=="/tasks/exit",namespace==%q`, r.cfg.Namespace))
 	return stream{ch, errs}
 }
 
@@ -104,6 +104,9 @@ func (r *Runtime) exited(e *entry, code uint32, at time.Time) {
 			r.log.Debug("number of OOM kills unknown", "container", before.ID, "error", err)
 		}
 	}
+	if at.Unix() <= 0 {
+		at = time.Now() // a shim that was killed knows no better
+	}
 	r.ended(e, func(s *Status) {
 		s.ExitCode, s.FinishedAt, s.OOMKilled = int32(code), at, kills > 0
 		if s.StartedAt.After(at) {
@@ -123,7 +126,7 @@ func (r *Runtime) ended(e *entry, fn func(s *Status)) {
 	e.status.State, e.status.PID = StateExited, 0
 	uid := e.status.Pod.UID
 	r.mu.Unlock()
-	r.cfg.OnChange(uid)
+	r.onChange(uid)
 	r.work.Go(func() { r.settle(e) })
 }
 
@@ -196,6 +199,9 @@ func (r *Runtime) release(ctx context.Context, s Status) error {
 	}
 	if err := r.client.SnapshotService(r.cfg.Snapshotter).Remove(ctx, s.ID); !gone(err) {
 		return fmt.Errorf("remove the root file system: %w", err)
+	}
+	if e := r.entry(s.ID); e != nil {
+		r.change(e, func(s *Status) { s.Released = true })
 	}
 	return nil
 }

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path"
+	"path/filepath"
+	"sync/atomic"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/minikubelet/minikubelet/cgroups"
+	"github.com/minikubelet/minikubelet/network"
+	"github.com/minikubelet/minikubelet/podmgr"
+	"github.com/minikubelet/minikubelet/runtime"
+	"github.com/minikubelet/minikubelet/runtime/engine"
+	"github.com/minikubelet/minikubelet/runtime/image"
+	"github.com/minikubelet/minikubelet/runtime/spec"
+	"github.com/minikubelet/minikubelet/store"
+	"github.com/minikubelet/minikubelet/volumes"
+)
+
+// Hooks hear what happens, for progress on a terminal. Each may be nil; none may
+// block.
+type Hooks struct {
+	OnStatus func(pod *corev1.Pod, status *corev1.PodStatus)
+	OnEvent  func(pod *corev1.Pod, container string, event *corev1.Event)
+	OnPull   func(ref string, p image.Progress)
+}
+
+// shimRuntime is the name by which containerd finds our shim on PATH.
+const shimRuntime = "io.containerd.minikubelet.v1"
+
+// Agent is an open node: its data directory is locked, its engine runs.
+type Agent struct {
+	cfg   Config
+	log   *slog.Logger
+	hooks Hooks
+
+	engine   *engine.Engine
+	store    *store.Store
+	images   *image.Store
+	runtime  *runtime.Runtime
+	cgroups  *cgroups.Tree
+	network  *network.Network
+	manager  atomic.Pointer[podmgr.Manager]
+	closers  []func() error
+	pullAuth image.Credentials
+}
+
+// Open takes the data directory and starts the engine; what it takes when it
+// fails half-way it gives back. A data directory in use is an
+// *engine.LockedError, which knows the holder.
+func Open(ctx context.Context, cfg Config, hooks Hooks, log *slog.Logger) (_ *Agent, err error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	a := &Agent{cfg: cfg, log: log, hooks: hooks}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.Close())
+		}
+	}()
+	for _, step := range []func(context.Context) error{
+		a.openDirs, a.openEngine, a.openStore, a.openImages, a.openCgroups, a.openNetwork, a.openRuntime, a.openManager,
+	} {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return a, nil
+}
+
+// Run serves the store's Pods until ctx ends. Running Pods go on running.
+func (a *Agent) Run(ctx context.Context) error { return a.manager.Load().Run(ctx) }
+
+// Images is the node's image store.
+func (a *Agent) Images() *image.Store { return a.images }
+
+// Store is the node's objects.
+func (a *Agent) Store() *store.Store { return a.store }
+
+// Close gives back what Open took, in reverse order. Containers go on running.
+func (a *Agent) Close() error {
+	var errs []error
+	for i := len(a.closers) - 1; i >= 0; i-- {
+		errs = append(errs, a.closers[i]())
+	}
+	a.closers = nil
+	return errors.Join(errs...)
+}
+
+func (a *Agent) openDirs(context.Context) error {
+	for dir, mode := range map[string]os.FileMode{
+		a.cfg.DataDir: 0o711, a.cfg.RunDir: 0o711, a.cfg.LogDir: 0o755, a.cfg.podsDir(): 0o711, a.cfg.imagesDir(): 0o700, a.cfg.netnsDir(): 0o711,
+	} {
+		if err := os.MkdirAll(dir, mode); err != nil {
+			return fmt.Errorf("make directory: %w", err)
+		}
+	}
+	lock, err := engine.Lock(a.cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	a.closers = append(a.closers, lock.Release)
+	return nil
+}
+
+func (a *Agent) openEngine(ctx context.Context) error {
+	var err error
+	if a.cfg.ContainerdAddress != "" {
+		a.engine, err = engine.Connect(ctx, a.cfg.ContainerdAddress, a.cfg.ContainerdNamespace, a.log)
+	} else {
+		a.engine, err = engine.Embedded(ctx, engine.Config{
+			Root: filepath.Join(a.cfg.DataDir, "containerd"), State: filepath.Join(a.cfg.RunDir, "containerd"),
+			Namespace: a.cfg.ContainerdNamespace, Log: a.log,
+		})
+	}
+	if err != nil {
+		return err
+	}
+	a.closers = append(a.closers, a.engine.Close)
+	return nil
+}
+
+func (a *Agent) openStore(context.Context) error {
+	var err error
+	if a.store, err = store.Open(a.cfg.statePath()); err != nil {
+		return err
+	}
+	a.closers = append(a.closers, a.store.Close)
+	return nil
+}
+
+func (a *Agent) openImages(context.Context) error {
+	var err error
+	a.images, err = image.New(image.Config{Client: a.engine.Client(), Namespace: a.cfg.ContainerdNamespace, Logger: a.log})
+	if err != nil {
+		return err
+	}
+	if a.cfg.RegistryAuth != "" {
+		if a.pullAuth, err = image.LoadCredentials(a.cfg.RegistryAuth); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *Agent) openCgroups(context.Context) error {
+	var err error
+	a.cgroups, err = cgroups.Open(cgroups.Config{Root: path.Join(a.cfg.CgroupRoot, a.cfg.name())})
+	if err != nil {
+		return err
+	}
+	for controller, consequence := range a.cgroups.Missing() {
+		a.log.Warn("a cgroup controller is missing", "controller", controller, "consequence", consequence)
+	}
+	return nil
+}
+
+// openNetwork degrades: without a network, Pods with hostNetwork still run.
+func (a *Agent) openNetwork(ctx context.Context) error {
+	cfg := network.Config{Name: a.cfg.instance(), Bridge: a.cfg.Bridge, Logger: a.log}
+	if a.cfg.PodSubnet != "" {
+		cfg.Subnet = netip.MustParsePrefix(a.cfg.PodSubnet)
+	}
+	n, err := network.Open(ctx, cfg)
+	if err != nil {
+		a.log.Warn("no Pod network; only Pods with hostNetwork: true can run", "err", err)
+		return nil
+	}
+	a.network = n
+	a.closers = append(a.closers, n.Close)
+	for _, w := range n.Warnings() {
+		a.log.Warn("the Pod network lacks something", "what", w.Name, "consequence", w.Consequence, "remedy", w.Remedy)
+	}
+	return nil
+}
+
+func (a *Agent) openRuntime(ctx context.Context) error {
+	paths, err := engine.Binaries(a.cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	// containerd finds the shim by its name and starts it without asking it for its
+	// capabilities first, which a path would cost for each container.
+	if err := os.Setenv("PATH", filepath.Dir(paths.Shim)+":"+os.Getenv("PATH")); err != nil {
+		return err
+	}
+	cfg := runtime.Config{
+		Client: a.engine.Client(), Namespace: a.cfg.ContainerdNamespace,
+		Shim: shimRuntime, Runc: paths.Runc, RuncRoot: filepath.Join(a.cfg.RunDir, "runc"), ExecDir: filepath.Join(a.cfg.RunDir, "exec"),
+		OOMKills: a.cgroups.ContainerOOMKills,
+		OnChange: func(uid string) {
+			if m := a.manager.Load(); m != nil { // before there is one, nobody has looked yet
+				m.Changed(uid)
+			}
+		},
+		Logger: a.log,
+	}
+	if a.cfg.Runc != "" {
+		cfg.Runc = a.cfg.Runc
+	}
+	if a.engine.KeepsExits() {
+		cfg.ShimReady = func(ctx context.Context, id string) bool { return a.engine.WaitSandboxShim(ctx, id) == nil }
+	}
+	if a.runtime, err = runtime.Open(ctx, cfg); err != nil {
+		return err
+	}
+	a.closers = append(a.closers, func() error { a.runtime.Close(); return nil })
+	return nil
+}
+
+func (a *Agent) openManager(context.Context) error {
+	capacity, err := cgroups.NodeCapacity()
+	if err != nil {
+		return err
+	}
+	reserved := corev1.ResourceList{
+		corev1.ResourceCPU: quantity(a.cfg.ReservedCPU), corev1.ResourceMemory: quantity(a.cfg.ReservedMemory),
+	}
+	allocatable := capacity.Allocatable(reserved)
+	allocatable[corev1.ResourcePods] = *resource.NewQuantity(int64(a.cfg.MaxPods), resource.DecimalSI)
+	node, err := spec.DetectNode()
+	if err != nil {
+		return err
+	}
+	logMax := quantity(a.cfg.LogMaxSize)
+	a.manager.Store(podmgr.New(podmgr.Config{
+		Store: a.store, Runtime: a.runtime, Images: a.images, Cgroups: a.cgroups, Network: a.network,
+		Volumes: volumes.New(volumes.Config{AllowedHostPaths: a.cfg.AllowedHostPaths}),
+		PodsDir: a.cfg.podsDir(), NetnsDir: a.cfg.netnsDir(), LogDir: a.cfg.LogDir,
+		LogMaxBytes: logMax.Value(), LogMaxFiles: a.cfg.LogMaxFiles,
+		NodeName: a.cfg.NodeName, HostIPs: hostIPs(), Capacity: capacity.ResourceList(), Allocatable: allocatable,
+		PodPidsMax: a.cfg.PodPidsLimit, ResolvConf: network.DefaultResolvConf,
+		Node: node, Pull: a.pull, OnStatus: a.hooks.OnStatus, OnEvent: a.hooks.OnEvent, Log: a.log,
+	}))
+	return nil
+}
+
+func (a *Agent) pull(ctx context.Context, ref string) (image.Image, error) {
+	o := image.PullOptions{Credentials: a.pullAuth, HostsDir: a.cfg.RegistryHosts}
+	if a.hooks.OnPull != nil {
+		o.Progress = func(p image.Progress) { a.hooks.OnPull(ref, p) }
+	}
+	return a.images.Pull(ctx, ref, o)
+}
+
+// hostIPs is the address of the interface with the default route, found without
+// sending anything; loopback on a machine without a network.
+func hostIPs() []string {
+	conn, err := net.Dial("udp4", "192.0.2.1:9") // TEST-NET-1; connecting a UDP socket sends no packet
+	if err != nil {
+		return []string{"127.0.0.1"}
+	}
+	defer conn.Close()
+	return []string{conn.LocalAddr().(*net.UDPAddr).IP.String()}
+}
+
+// OpenImages opens as much of a node as work on its images needs.
+func OpenImages(ctx context.Context, cfg Config, log *slog.Logger) (_ *Agent, err error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	a := &Agent{cfg: cfg, log: log}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.Close())
+		}
+	}()
+	for _, step := range []func(context.Context) error{a.openDirs, a.openEngine, a.openImages} {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return a, nil
+}
+
+// Pull makes an image available with the node's mirrors and credentials.
+func (a *Agent) Pull(ctx context.Context, ref string, progress func(image.Progress)) (image.Image, error) {
+	return a.images.Pull(ctx, ref, image.PullOptions{Credentials: a.pullAuth, HostsDir: a.cfg.RegistryHosts, Progress: progress})
+}

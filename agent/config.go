@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"sigs.k8s.io/yaml"
+)
+
+// DefaultConfigFile is read when it exists and no other is named.
+const DefaultConfigFile = "/etc/minikubelet/config.yaml"
+
+// Config is the agent's configuration. Every field is a key of the configuration
+// file and a flag of the same name in kebab case.
+type Config struct {
+	// DataDir keeps state over reboots: state.db, images, snapshots, volumes.
+	DataDir string `json:"dataDir,omitempty"`
+	// RunDir keeps what ends with a reboot: sockets, namespaces, mounts.
+	RunDir string `json:"runDir,omitempty"`
+	// LogDir gets the containers' logs in the kubelet's layout.
+	LogDir string `json:"logDir,omitempty"`
+	// Manifests is the directory whose Pods serve keeps running.
+	Manifests string `json:"manifests,omitempty"`
+	// NodeName is the node's name; the host name by default.
+	NodeName string `json:"nodeName,omitempty"`
+
+	// ContainerdAddress is the socket of a containerd to use instead of our own.
+	ContainerdAddress string `json:"containerdAddress,omitempty"`
+	// ContainerdNamespace is the containerd namespace of our containers.
+	ContainerdNamespace string `json:"containerdNamespace,omitempty"`
+	// Runc is the OCI runtime: a path or a name on PATH; empty is our own.
+	Runc string `json:"runc,omitempty"`
+
+	// Bridge is the name of the Pod network's bridge, at most 15 characters.
+	Bridge string `json:"bridge,omitempty"`
+	// PodSubnet has the Pods' addresses, like 10.88.0.0/24.
+	PodSubnet string `json:"podSubnet,omitempty"`
+	// CgroupRoot is the cgroup below which ours is made.
+	CgroupRoot string `json:"cgroupRoot,omitempty"`
+
+	// RegistryHosts is the directory of hosts.toml files, as containerd knows them.
+	RegistryHosts string `json:"registryHosts,omitempty"`
+	// RegistryAuth is a docker config.json with credentials.
+	RegistryAuth string `json:"registryAuth,omitempty"`
+
+	// LogMaxSize and LogMaxFiles bound a container's log.
+	LogMaxSize  string `json:"logMaxSize,omitempty"`
+	LogMaxFiles int    `json:"logMaxFiles,omitempty"`
+
+	// MaxPods is how many Pods may be there at the same time.
+	MaxPods int `json:"maxPods,omitempty"`
+	// PodPidsLimit is how many processes a Pod may have; 0 for no limit.
+	PodPidsLimit int64 `json:"podPidsLimit,omitempty"`
+	// ReservedCPU and ReservedMemory are kept back from Pods for the machine.
+	ReservedCPU    string `json:"reservedCPU,omitempty"`
+	ReservedMemory string `json:"reservedMemory,omitempty"`
+	// AllowedHostPaths are the prefixes that hostPath volumes may use; empty
+	// allows all.
+	AllowedHostPaths []string `json:"allowedHostPaths,omitempty"`
+}
+
+// defaultDataDir is that of the machine's main agent, which has the short names.
+const defaultDataDir = "/var/lib/minikubelet"
+
+// DefaultConfig is what an agent runs with when nothing is configured.
+func DefaultConfig() Config {
+	return Config{
+		DataDir: defaultDataDir, RunDir: "/run/minikubelet", LogDir: "/var/log/pods",
+		Manifests:   "/etc/minikubelet/manifests",
+		CgroupRoot:  "/",
+		LogMaxSize:  "10Mi",
+		LogMaxFiles: 5,
+		MaxPods:     110,
+	}
+}
+
+// LoadFile sets what a configuration file says. Unknown keys are errors. A file
+// that does not exist is an error unless optional is set.
+func (c *Config) LoadFile(path string, optional bool) error {
+	data, err := os.ReadFile(path)
+	if optional && errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("configuration: %w", err)
+	}
+	if err := yaml.UnmarshalStrict(data, c); err != nil {
+		return fmt.Errorf("configuration %s: %w", path, err)
+	}
+	return nil
+}
+
+// instance is a short name that differs for agents with different data
+// directories; the one with the default directory has none.
+func (c *Config) instance() string {
+	if c.DataDir == defaultDataDir {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(c.DataDir))
+	return hex.EncodeToString(sum[:4])
+}
+
+// name is the agent's name for what is made on the machine: minikubelet, or
+// minikubelet-1a2b3c4d.
+func (c *Config) name() string {
+	if i := c.instance(); i != "" {
+		return "minikubelet-" + i
+	}
+	return "minikubelet"
+}
+
+// complete fills in what follows from the machine and from other values, makes
+// paths absolute, and checks everything, telling all errors at once.
+func (c *Config) complete() error {
+	var errs []error
+	for name, path := range map[string]*string{
+		"dataDir": &c.DataDir, "runDir": &c.RunDir, "logDir": &c.LogDir, "manifests": &c.Manifests,
+		"registryHosts": &c.RegistryHosts, "registryAuth": &c.RegistryAuth,
+	} {
+		if *path == "" {
+			continue
+		}
+		abs, err := filepath.Abs(*path)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+		}
+		*path = abs
+	}
+	if c.NodeName == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			errs = append(errs, fmt.Errorf("nodeName: %w", err))
+		}
+		c.NodeName = strings.ToLower(host)
+	}
+	for _, msg := range validation.IsDNS1123Subdomain(c.NodeName) {
+		errs = append(errs, fmt.Errorf("nodeName %q: %s", c.NodeName, msg))
+	}
+	if c.ContainerdNamespace == "" {
+		c.ContainerdNamespace = c.name()
+	}
+	if c.PodSubnet != "" {
+		if _, err := netip.ParsePrefix(c.PodSubnet); err != nil {
+			errs = append(errs, fmt.Errorf("podSubnet: %w; write it like 10.88.0.0/24", err))
+		}
+	}
+	if !filepath.IsAbs(c.CgroupRoot) {
+		errs = append(errs, fmt.Errorf("cgroupRoot %q: must be absolute", c.CgroupRoot))
+	}
+	for name, v := range map[string]string{"logMaxSize": c.LogMaxSize, "reservedCPU": c.ReservedCPU, "reservedMemory": c.ReservedMemory} {
+		if v == "" {
+			continue
+		}
+		if q, err := resource.ParseQuantity(v); err != nil || q.Sign() < 0 {
+			errs = append(errs, fmt.Errorf("%s %q: must be a quantity such as 10Mi or 500m", name, v))
+		}
+	}
+	if c.LogMaxFiles < 1 {
+		errs = append(errs, fmt.Errorf("logMaxFiles %d: must be at least 1", c.LogMaxFiles))
+	}
+	if c.MaxPods < 1 {
+		errs = append(errs, fmt.Errorf("maxPods %d: must be at least 1", c.MaxPods))
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Config) podsDir() string   { return filepath.Join(c.DataDir, "pods") }
+func (c *Config) imagesDir() string { return filepath.Join(c.DataDir, "images") }
+func (c *Config) netnsDir() string  { return filepath.Join(c.RunDir, "netns") }
+func (c *Config) statePath() string { return filepath.Join(c.DataDir, "state.db") }
+
+// quantity is a checked one; zero when empty.
+func quantity(s string) resource.Quantity {
+	if s == "" {
+		return resource.Quantity{}
+	}
+	return resource.MustParse(s)
+}

@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/minikubelet/minikubelet/podmgr"
+	"github.com/minikubelet/minikubelet/runtime/crilog"
+	"github.com/minikubelet/minikubelet/runtime/image"
+)
+
+// Console shows a run: progress on one writer, the containers' output, each line
+// prefixed with its container's name, on another. Its methods may be called from
+// several goroutines.
+type Console struct {
+	// Progress gets the steps, Output what the containers write.
+	Progress, Output io.Writer
+	// JSON makes one object a line of everything, on Output.
+	JSON bool
+	// Terminal says that Progress is one: pulls show a moving bar there.
+	Terminal bool
+
+	mu    sync.Mutex
+	begun time.Time
+	agent *Agent
+	pods  map[string]*shownPod // by UID
+	bar   bool                 // the last line of Progress is a bar
+}
+
+// shownPod is what was shown of a Pod.
+type shownPod struct {
+	pod    *corev1.Pod
+	states map[string]string // container -> what was said last
+	phase  corev1.PodPhase
+	ip     string
+	cgroup bool
+	done   chan struct{} // closed when nothing more is written
+	ended  sync.Once
+	tails  sync.WaitGroup
+	tailed map[string]bool // container/attempt
+}
+
+func (c *Console) hooks() Hooks {
+	c.begun = time.Now()
+	return Hooks{OnStatus: c.status, OnEvent: c.event, OnPull: c.pull}
+}
+
+func (c *Console) attach(a *Agent) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.agent = a
+}
+
+// line is one thing that is shown, as -o json has it.
+type line struct {
+	Time      time.Time `json:"time"`
+	Elapsed   float64   `json:"elapsedSeconds"`
+	Pod       string    `json:"pod,omitempty"`
+	Container string    `json:"container,omitempty"`
+	Type      string    `json:"type"` // progress, event, log, resources
+	Reason    string    `json:"reason,omitempty"`
+	Message   string    `json:"message,omitempty"`
+	Stream    string    `json:"stream,omitempty"`
+	Details   any       `json:"details,omitempty"`
+}
+
+// say prints one line of progress; c.mu is held.
+func (c *Console) say(l line) {
+	l.Time = time.Now()
+	l.Elapsed = l.Time.Sub(c.begun).Seconds()
+	if c.JSON {
+		data, err := json.Marshal(l)
+		if err == nil {
+			_, _ = c.Output.Write(append(data, '\n'))
+		}
+		return
+	}
+	c.clearBar()
+	who := l.Container
+	if who == "" {
+		who = "pod"
+	}
+	if len(c.pods) > 1 {
+		who = l.Pod + " " + who
+	}
+	fmt.Fprintf(c.Progress, "%8.3fs  %-12s %s\n", l.Elapsed, who, l.Message)
+}
+
+func (c *Console) clearBar() {
+	if c.bar {
+		fmt.Fprint(c.Progress, "\r\x1b[K")
+		c.bar = false
+	}
+}
+
+// note prints something that is about no container.
+func (c *Console) note(text string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.say(line{Type: "progress", Message: text})
+}
+
+// add shows a Pod that is about to run, with what it asks for.
+func (c *Console) add(pod *corev1.Pod) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.pods == nil {
+		c.pods = make(map[string]*shownPod)
+	}
+	c.pods[string(pod.UID)] = &shownPod{
+		pod: pod, states: make(map[string]string), done: make(chan struct{}), tailed: make(map[string]bool),
+	}
+	r := resourcesOf(pod)
+	c.say(line{Type: "resources", Pod: pod.Name, Message: r.String(), Details: r})
+}
+
+// event shows what is not told by a status: warnings, pulls.
+func (c *Console) event(pod *corev1.Pod, container string, e *corev1.Event) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.pods[string(pod.UID)] == nil {
+		return
+	}
+	switch {
+	case c.JSON, e.Type == corev1.EventTypeWarning, e.Reason == "Pulling", e.Reason == "Pulled", e.Reason == "Killing":
+		c.say(line{Type: "event", Pod: pod.Name, Container: container, Reason: e.Reason, Message: e.Message})
+	}
+}
+
+// pull shows how far an image has come: a moving bar on a terminal, else nothing
+// (the events tell the beginning and the end).
+func (c *Console) pull(ref string, p image.Progress) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.JSON || !c.Terminal {
+		return
+	}
+	c.clearBar()
+	if !p.Done {
+		fmt.Fprint(c.Progress, Bar(ref, p))
+		c.bar = true
+	}
+}
+
+// status shows what changed in a Pod and begins to follow containers that run.
+func (c *Console) status(pod *corev1.Pod, s *corev1.PodStatus) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	shown := c.pods[string(pod.UID)]
+	if shown == nil {
+		return
+	}
+	if s.PodIP != "" && shown.ip != s.PodIP {
+		shown.ip = s.PodIP
+		c.say(line{Type: "progress", Pod: pod.Name, Reason: "SandboxReady", Message: "sandbox ready, address " + s.PodIP})
+		c.cgroupValues(shown)
+	}
+	c.containers(shown, s.InitContainerStatuses, "init container")
+	c.containers(shown, s.ContainerStatuses, "container")
+	if s.Phase != shown.phase {
+		shown.phase = s.Phase
+		message := string(s.Phase)
+		if s.Reason != "" {
+			message += ": " + s.Reason
+		}
+		if s.Message != "" {
+			message += ": " + s.Message
+		}
+		c.say(line{Type: "progress", Pod: pod.Name, Reason: string(s.Phase), Message: message})
+	}
+}
+
+// cgroupValues shows what the kernel says of the Pod's cgroup; c.mu is held.
+func (c *Console) cgroupValues(shown *shownPod) {
+	values, err := c.agent.cgroups.ReadPodValues(string(shown.pod.UID))
+	if err != nil || shown.cgroup || len(values) == 0 {
+		return
+	}
+	shown.cgroup = true
+	c.say(line{Type: "cgroup", Pod: shown.pod.Name, Message: "cgroup " + formatValues(values), Details: values})
+}
+
+func (c *Console) containers(shown *shownPod, list []corev1.ContainerStatus, kind string) {
+	for _, s := range list {
+		text, state := stateText(&s, c.ran(&s)), stateText(&s, 0)
+		if text == "" || shown.states[s.Name] == state {
+			continue
+		}
+		shown.states[s.Name] = state
+		if s.State.Running != nil || (s.State.Terminated != nil && !s.State.Terminated.StartedAt.IsZero()) {
+			c.follow(shown, s.Name, int(s.RestartCount))
+		}
+		c.say(line{Type: "progress", Pod: shown.pod.Name, Container: s.Name, Message: kind + " " + text})
+	}
+}
+
+// ran is how long an ended container ran; a status has seconds only.
+func (c *Console) ran(s *corev1.ContainerStatus) time.Duration {
+	_, id, _ := strings.Cut(s.ContainerID, "://")
+	seen, err := c.agent.runtime.Status(id)
+	if err != nil || s.State.Terminated == nil || seen.StartedAt.IsZero() {
+		return 0
+	}
+	return seen.FinishedAt.Sub(seen.StartedAt)
+}
+
+// stateText says what state a container is in; empty while it merely waits.
+func stateText(s *corev1.ContainerStatus, ran time.Duration) string {
+	attempt := ""
+	if s.RestartCount > 0 {
+		attempt = fmt.Sprintf(" (restart %d)", s.RestartCount)
+	}
+	switch {
+	case s.State.Running != nil:
+		return "started" + attempt
+	case s.State.Terminated != nil:
+		t := s.State.Terminated
+		text := fmt.Sprintf("ended%s: %s, exit code %d", attempt, t.Reason, t.ExitCode)
+		if ran > 0 {
+			text += fmt.Sprintf(", ran %v", ran.Round(time.Millisecond))
+		}
+		if t.Message != "" {
+			text += ": " + t.Message
+		}
+		return text
+	case s.State.Waiting != nil && s.State.Waiting.Message != "":
+		return "waits" + attempt + ": " + s.State.Waiting.Reason + ": " + s.State.Waiting.Message
+	}
+	return ""
+}
+
+// follow shows a container's output until the Pod is done; c.mu is held.
+func (c *Console) follow(shown *shownPod, container string, attempt int) {
+	key := container + "/" + strconv.Itoa(attempt)
+	if shown.tailed[key] {
+		return
+	}
+	shown.tailed[key] = true
+	path := filepath.Join(podmgr.LogDir(c.agent.cfg.LogDir, shown.pod), container, strconv.Itoa(attempt)+".log")
+	shown.tails.Go(func() {
+		opts := crilog.Options{Follow: true, Done: shown.done}
+		out := &prefixed{console: c, pod: shown.pod.Name, container: container, stream: "stdout"}
+		errout := &prefixed{console: c, pod: shown.pod.Name, container: container, stream: "stderr"}
+		if err := crilog.Copy(context.Background(), path, opts, crilog.Format{}, out, errout); err != nil {
+			c.note("cannot read the output of " + container + ": " + err.Error())
+		}
+		out.flush()
+		errout.flush()
+	})
+}
+
+// drainBound is how long the output of an ended Pod may take to be shown.
+const drainBound = 5 * time.Second
+
+// drain shows what is left of a Pod's output. Nothing is written any more.
+func (c *Console) drain(pod *corev1.Pod) {
+	c.mu.Lock()
+	shown := c.pods[string(pod.UID)]
+	c.mu.Unlock()
+	if shown == nil {
+		return
+	}
+	shown.ended.Do(func() { close(shown.done) })
+	all := make(chan struct{})
+	go func() { shown.tails.Wait(); close(all) }()
+	select {
+	case <-all:
+	case <-time.After(drainBound):
+	}
+}
+
+// finish ends all following.
+func (c *Console) finish() {
+	c.mu.Lock()
+	var pods []*corev1.Pod
+	for _, s := range c.pods {
+		pods = append(pods, s.pod)
+	}
+	c.mu.Unlock()
+	for _, pod := range pods {
+		c.drain(pod)
+	}
+	c.note("everything removed")
+}

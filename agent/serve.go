@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/minikubelet/minikubelet/podmgr"
+	"github.com/minikubelet/minikubelet/runtime/image"
+)
+
+// annotationRun marks a Pod of run: it has no owner once its run is gone.
+const annotationRun = "minikubelet/run"
+
+// Serve opens the node and keeps the manifest directory's Pods running until ctx
+// ends. ready is called once the node serves; it may be nil.
+func Serve(ctx context.Context, cfg Config, log *slog.Logger, ready func()) (err error) {
+	began := time.Now()
+	a, err := Open(ctx, cfg, Hooks{}, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, a.Close()) }()
+	if err := a.forgetRuns(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	done := make(chan error, 2)
+	go func() { done <- a.Run(ctx) }()
+	go func() {
+		a.importArchives(ctx)
+		done <- newManifests(a.cfg.Manifests, a.cfg.NodeName, a.store, log).run(ctx)
+	}()
+	log.Info("serving", "node", a.cfg.NodeName, "manifests", a.cfg.Manifests, "data", a.cfg.DataDir, "took", time.Since(began))
+	if ready != nil {
+		ready()
+	}
+	first := <-done
+	cancel(first)
+	log.Info("stopping; running Pods go on running")
+	return errors.Join(first, <-done)
+}
+
+// importArchives takes in the image archives that lie in the data directory.
+func (a *Agent) importArchives(ctx context.Context) {
+	results, err := a.images.ImportDir(ctx, a.cfg.imagesDir(), image.ImportOptions{})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && ctx.Err() == nil {
+		a.log.Error("cannot import image archives", "directory", a.cfg.imagesDir(), "err", err)
+	}
+	for _, r := range results {
+		switch {
+		case r.Err != nil:
+			a.log.Error("image archive not imported", "file", r.Path, "err", r.Err)
+		case !r.Skipped:
+			a.log.Info("image archive imported", "file", r.Path, "images", len(r.Images))
+		}
+	}
+}
+
+// forgetRuns ends Pods that a run left when it was killed: nobody waits for them.
+func (a *Agent) forgetRuns() error {
+	return a.each(func(pod *corev1.Pod) error {
+		if pod.Annotations[annotationRun] == "" {
+			return nil
+		}
+		a.log.Info("ending a Pod whose run is gone", "pod", pod.Namespace+"/"+pod.Name)
+		return podmgr.RequestDeletion(a.store, pod.Namespace, pod.Name, ptr.To[int64](0))
+	})
+}
+
+// each calls fn with every Pod of the store, as they were when it began.
+func (a *Agent) each(fn func(*corev1.Pod) error) error {
+	var pods []*corev1.Pod
+	_, err := a.store.List(podmgr.Pods, "", func(data []byte) error {
+		pod := new(corev1.Pod)
+		pods = append(pods, pod)
+		return json.Unmarshal(data, pod)
+	})
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, pod := range pods {
+		errs = append(errs, fn(pod))
+	}
+	return errors.Join(errs...)
+}
+
+// StopPods ends every Pod of a node without a daemon and removes what the node
+// has on the machine: containers, network, cgroups. Images and configuration
+// stay. seconds shortens the Pods' grace periods; nil leaves them.
+func StopPods(ctx context.Context, cfg Config, seconds *int64, log *slog.Logger) (err error) {
+	a, err := Open(ctx, cfg, Hooks{}, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, a.Close()) }()
+	err = a.each(func(pod *corev1.Pod) error {
+		log.Info("ending a Pod", "pod", pod.Namespace+"/"+pod.Name)
+		return podmgr.RequestDeletion(a.store, pod.Namespace, pod.Name, seconds)
+	})
+	if err != nil {
+		return err
+	}
+	if err := a.untilGone(ctx); err != nil {
+		return err
+	}
+	return a.leaveMachine(ctx)
+}
+
+// untilGone runs the manager until the store has no Pod.
+func (a *Agent) untilGone(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	w := a.store.Watch(podmgr.Pods, a.store.Revision())
+	defer w.Close()
+	for {
+		left := 0
+		if err := a.each(func(*corev1.Pod) error { left++; return nil }); err != nil {
+			return err
+		}
+		if left == 0 {
+			cancel()
+			return <-done
+		}
+		if _, err := w.Next(ctx); err != nil {
+			cancel()
+			return errors.Join(fmt.Errorf("%d Pods have not ended: %w", left, err), <-done)
+		}
+	}
+}
+
+// leaveIfEmpty removes what the node has on the machine when it has no Pods.
+func (a *Agent) leaveIfEmpty(ctx context.Context) error {
+	pods := 0
+	if err := a.each(func(*corev1.Pod) error { pods++; return nil }); err != nil || pods > 0 {
+		return err
+	}
+	return a.leaveMachine(ctx)
+}
+
+// leaveMachine removes what the node has on the machine beyond its Pods.
+func (a *Agent) leaveMachine(ctx context.Context) error {
+	var errs []error
+	if a.network != nil {
+		errs = append(errs, a.network.Destroy(ctx))
+	}
+	errs = append(errs, a.cgroups.Remove(ctx))
+	for _, dir := range []string{a.cfg.podsDir(), a.cfg.netnsDir()} {
+		if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/minikubelet/minikubelet/agent"
+)
+
+// global has the flags that all commands take. A flag wins over the
+// configuration file, and that over the defaults.
+type global struct {
+	file   string
+	flag   agent.Config
+	debug  bool
+	output string
+	cmd    *cobra.Command
+}
+
+func (g *global) flags(cmd *cobra.Command) {
+	f := cmd.PersistentFlags()
+	d := agent.DefaultConfig()
+	g.flag = d
+	f.StringVar(&g.file, "config", agent.DefaultConfigFile, "configuration file")
+	f.StringVar(&g.flag.DataDir, "data-dir", d.DataDir, "state that survives a reboot")
+	f.StringVar(&g.flag.RunDir, "run-dir", d.RunDir, "sockets, namespaces and what else ends with a reboot")
+	f.StringVar(&g.flag.LogDir, "log-dir", d.LogDir, "container logs")
+	f.StringVar(&g.flag.NodeName, "node-name", "", "name of the node (default the host name)")
+	f.StringVar(&g.flag.ContainerdAddress, "containerd-address", "", "socket of a containerd to use instead of the built-in one")
+	f.StringVar(&g.flag.ContainerdNamespace, "containerd-namespace", "", "containerd namespace (default minikubelet, with a suffix for other data directories)")
+	f.StringVar(&g.flag.Runc, "runc", "", "OCI runtime, path or name on PATH (default the built-in runc)")
+	f.StringVar(&g.flag.Bridge, "bridge", "", "bridge of the Pod network (default derived)")
+	f.StringVar(&g.flag.PodSubnet, "pod-subnet", "", "addresses of Pods, like 10.88.0.0/24 (default a free one)")
+	f.StringVar(&g.flag.CgroupRoot, "cgroup-root", d.CgroupRoot, "cgroup below which the agent makes its own")
+	f.StringVar(&g.flag.RegistryHosts, "registry-hosts", "", "directory of hosts.toml files for registries and mirrors")
+	f.StringVar(&g.flag.RegistryAuth, "registry-auth", "", "docker config.json with credentials for registries")
+	f.StringVar(&g.flag.LogMaxSize, "log-max-size", d.LogMaxSize, "size at which a container's log is rotated")
+	f.IntVar(&g.flag.LogMaxFiles, "log-max-files", d.LogMaxFiles, "files that a container's log may have")
+	f.IntVar(&g.flag.MaxPods, "max-pods", d.MaxPods, "Pods that may be there at the same time")
+	f.Int64Var(&g.flag.PodPidsLimit, "pod-pids-limit", 0, "processes that a Pod may have (default no limit)")
+	f.StringVar(&g.flag.ReservedCPU, "reserved-cpu", "", "CPU kept back for the machine, like 250m")
+	f.StringVar(&g.flag.ReservedMemory, "reserved-memory", "", "memory kept back for the machine, like 256Mi")
+	f.StringSliceVar(&g.flag.AllowedHostPaths, "allowed-host-paths", nil, "prefixes that hostPath volumes may use (default all)")
+	f.BoolVar(&g.debug, "debug", false, "log every step")
+	f.StringVarP(&g.output, "output", "o", "", "json for machine-readable output")
+}
+
+// fields maps flags to what they set.
+func fields(to, from *agent.Config) map[string]func() {
+	return map[string]func(){
+		"data-dir": func() { to.DataDir = from.DataDir }, "run-dir": func() { to.RunDir = from.RunDir },
+		"log-dir": func() { to.LogDir = from.LogDir }, "node-name": func() { to.NodeName = from.NodeName },
+		"manifests": func() { to.Manifests = from.Manifests }, "containerd-address": func() { to.ContainerdAddress = from.ContainerdAddress },
+		"containerd-namespace": func() { to.ContainerdNamespace = from.ContainerdNamespace }, "runc": func() { to.Runc = from.Runc },
+		"bridge": func() { to.Bridge = from.Bridge }, "pod-subnet": func() { to.PodSubnet = from.PodSubnet },
+		"cgroup-root": func() { to.CgroupRoot = from.CgroupRoot }, "registry-hosts": func() { to.RegistryHosts = from.RegistryHosts },
+		"registry-auth": func() { to.RegistryAuth = from.RegistryAuth }, "log-max-size": func() { to.LogMaxSize = from.LogMaxSize },
+		"log-max-files": func() { to.LogMaxFiles = from.LogMaxFiles }, "max-pods": func() { to.MaxPods = from.MaxPods },
+		"pod-pids-limit": func() { to.PodPidsLimit = from.PodPidsLimit }, "reserved-cpu": func() { to.ReservedCPU = from.ReservedCPU },
+		"reserved-memory": func() { to.ReservedMemory = from.ReservedMemory }, "allowed-host-paths": func() { to.AllowedHostPaths = from.AllowedHostPaths },
+	}
+}
+
+// config joins defaults, file and flags.
+func (g *global) config(cmd *cobra.Command) (agent.Config, error) {
+	cfg := agent.DefaultConfig()
+	if g.output != "" && g.output != "json" {
+		return cfg, fmt.Errorf("--output %q: must be json or left out", g.output)
+	}
+	if err := cfg.LoadFile(g.file, !cmd.Flags().Changed("config")); err != nil {
+		return cfg, err
+	}
+	for name, set := range fields(&cfg, &g.flag) {
+		if cmd.Flags().Changed(name) {
+			set()
+		}
+	}
+	return cfg, nil
+}
+
+func (g *global) json() bool { return g.output == "json" }
+
+// logger writes text on a terminal and JSON otherwise.
+func (g *global) logger(level slog.Level) *slog.Logger {
+	if g.debug {
+		level = slog.LevelDebug
+	}
+	opts := &slog.HandlerOptions{Level: level}
+	if term.IsTerminal(int(os.Stderr.Fd())) {
+		return slog.New(slog.NewTextHandler(os.Stderr, opts))
+	}
+	return slog.New(slog.NewJSONHandler(os.Stderr, opts))
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/minikubelet/minikubelet/agent"
+	"github.com/minikubelet/minikubelet/api"
+	"github.com/minikubelet/minikubelet/runtime/engine"
+)
+
+func runCommand(g *global) *cobra.Command {
+	var file string
+	var archives []string
+	cmd := &cobra.Command{
+		Use:   "run -f FILE",
+		Short: "Run a Pod in the foreground",
+		Long: `run runs the Pods of a manifest, shows each step and the containers' output, and
+removes everything at the end. Interrupt (Ctrl-C) stops the Pods, a second one
+kills them.
+
+The exit status is 0 when the Pod succeeded, otherwise that of the first
+container that failed, and 130 after an interrupt.`,
+		Example: "  minikubelet run -f examples/init-demo.yaml\n  minikubelet run --image-archive busybox.tar -f - <pod.yaml",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := g.config(cmd)
+			if err != nil {
+				return err
+			}
+			pods, err := loadManifest(file, nodeName(cfg))
+			if err != nil {
+				return err
+			}
+			console := &agent.Console{Progress: os.Stderr, Output: os.Stdout, JSON: g.json(), Terminal: term.IsTerminal(int(os.Stderr.Fd()))}
+			o := agent.RunOptions{Pods: pods, Console: console, Archives: archives, Interrupt: interrupts()}
+			status, err := agent.Run(cmd.Context(), cfg, o, g.logger(slog.LevelWarn))
+			var locked *engine.LockedError
+			if errors.As(err, &locked) {
+				return fmt.Errorf("%w; put the manifest into its manifest directory, or use another --data-dir and --run-dir", err)
+			}
+			if err != nil || status != 0 {
+				return &exitError{max(status, 1), err}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVarP(&file, "file", "f", "", "manifest, - for standard input")
+	cmd.Flags().StringSliceVar(&archives, "image-archive", nil, "image archives to import first")
+	_ = cmd.MarkFlagRequired("file")
+	return cmd
+}
+
+func nodeName(cfg agent.Config) string {
+	if cfg.NodeName != "" {
+		return cfg.NodeName
+	}
+	name, _ := os.Hostname()
+	return name
+}
+
+// interrupts tells of SIGINT, as often as it comes.
+func interrupts() <-chan struct{} {
+	out := make(chan struct{}, 2)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT)
+	go func() {
+		for range signals {
+			out <- struct{}{}
+		}
+	}()
+	return out
+}
+
+// loadManifest reads and checks a manifest; all its errors are told at once.
+func loadManifest(file, node string) ([]*corev1.Pod, error) {
+	var r io.Reader = os.Stdin
+	name := "standard input"
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		r, name = f, file
+	}
+	m := api.Load(name, r, node)
+	for _, w := range m.Warnings {
+		fmt.Fprintln(os.Stderr, "warning:", w.Error())
+	}
+	if len(m.Problems) > 0 {
+		var errs []error
+		for _, p := range m.Problems {
+			errs = append(errs, p)
+		}
+		return nil, errors.Join(errs...)
+	}
+	var pods []*corev1.Pod
+	for _, o := range m.Objects {
+		pods = append(pods, o.Pod)
+	}
+	if len(pods) == 0 {
+		return nil, fmt.Errorf("%s: no Pod in it", name)
+	}
+	return pods, nil
+}

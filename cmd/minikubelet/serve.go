@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"log/slog"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/minikubelet/minikubelet/agent"
+)
+
+func serveCommand(g *global) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Keep the Pods of the manifest directory running",
+		Long: `serve runs the node. Every *.yaml, *.yml and *.json file in the manifest
+directory is a manifest: added, changed and removed files take effect at once.
+
+SIGTERM and SIGINT stop the agent and leave the Pods running; the next agent
+takes them over. "minikubelet stop --pods" ends them too.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := g.config(cmd)
+			if err != nil {
+				return err
+			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT)
+			defer stop()
+			return agent.Serve(ctx, cfg, g.logger(slog.LevelInfo), nil)
+		},
+	}
+	cmd.Flags().StringVar(&g.flag.Manifests, "manifests", g.flag.Manifests, "directory of manifests")
+	return cmd
+}

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package podmgr
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/minikubelet/minikubelet/api"
+	"github.com/minikubelet/minikubelet/cgroups"
+	"github.com/minikubelet/minikubelet/podmgr/plan"
+	"github.com/minikubelet/minikubelet/runtime"
+	"github.com/minikubelet/minikubelet/runtime/spec"
+)
+
+const sigkill = syscall.SIGKILL
+
+// configError is a fault of the Pod's own configuration: CreateContainerConfigError.
+type configError struct{ err error }
+
+func (e *configError) Error() string { return e.err.Error() }
+func (e *configError) Unwrap() error { return e.err }
+
+// sandboxID and containerID are deterministic, so that no two instances of one
+// attempt can exist. They look like containerd's own: 64 hexadecimal digits.
+func sandboxID(pod *corev1.Pod, attempt int) string {
+	return hashID(string(pod.UID), "sandbox", strconv.Itoa(attempt))
+}
+
+func containerID(pod *corev1.Pod, sandbox, name string, attempt int) string {
+	return hashID(string(pod.UID), sandbox, name, strconv.Itoa(attempt))
+}
+
+func hashID(parts ...string) string {
+	h := sha256.New()
+	for _, p := range parts {
+		h.Write([]byte(p))
+		h.Write([]byte{0})
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// createContainer makes a container in the Pod's sandbox, not yet started.
+func (w *worker) createContainer(ctx context.Context, pod *corev1.Pod, a plan.Action) error {
+	c, kind := containerOf(pod, a.Container)
+	stage := w.stage()
+	if c == nil || stage == nil || stage.id != a.SandboxID {
+		return nil // the plan is out of date; the next one is not
+	}
+	container, err := w.container(ctx, pod, c, kind, stage, a)
+	if err != nil {
+		err = &configError{err}
+		w.event(pod, c.Name, corev1.EventTypeWarning, "Failed", "Error: "+err.Error())
+		return err
+	}
+	if _, err := w.m.cfg.Runtime.Create(ctx, container); err != nil {
+		if errors.Is(err, runtime.ErrImage) {
+			w.forgetImage(c.Image)
+		}
+		w.event(pod, c.Name, corev1.EventTypeWarning, "Failed", "Error: "+err.Error())
+		return err
+	}
+	return nil
+}
+
+func (w *worker) stage() *sandboxStage {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.sandbox
+}
+
+// container composes what the leaves give into one container.
+func (w *worker) container(ctx context.Context, pod *corev1.Pod, c *corev1.Container, kind runtime.Kind, stage *sandboxStage, a plan.Action) (runtime.Container, error) {
+	cfg := &w.m.cfg
+	if usesAddress(c) {
+		if err := stage.waitNetwork(ctx); err != nil {
+			return runtime.Container{}, err
+		}
+	}
+	env, err := w.env(pod, c, w.stageIPs(stage))
+	if err != nil {
+		return runtime.Container{}, err
+	}
+	id := containerID(pod, stage.id, c.Name, a.Attempt)
+	mounts, err := cfg.Volumes.Mounts(ctx, w.volumesPod(pod), c.Name, stage.volumes, c.VolumeMounts)
+	if err != nil {
+		return runtime.Container{}, err
+	}
+	security, err := spec.EffectiveSecurityContext(pod, c)
+	if err != nil {
+		return runtime.Container{}, err
+	}
+	files, err := w.files(pod, c, id)
+	if err != nil {
+		return runtime.Container{}, err
+	}
+	options := spec.Options{
+		Command: env.expand(c.Command), Args: env.expand(c.Args), Env: env.list, WorkingDir: c.WorkingDir,
+		Hostname: w.hostname(pod), TTY: c.TTY, Stdin: c.Stdin,
+		Security: security, Files: files, Mounts: mounts,
+		Resources:   cgroups.ContainerResources(pod, c, w.cgroupOptions()),
+		CgroupsPath: cfg.Cgroups.ContainerPath(string(pod.UID), cgroups.QOSClass(pod), id),
+		OOMScoreAdj: cgroups.OOMScoreAdj(pod, c, cfg.Capacity.Memory().Value()),
+		Node:        cfg.Node,
+	}
+	if security.Privileged {
+		if options.Devices, err = spec.HostDevices(); err != nil {
+			return runtime.Container{}, err
+		}
+	}
+	return runtime.Container{
+		ID: id, Pod: runtimePod(pod), Kind: kind, Name: c.Name, Attempt: a.Attempt, SandboxID: stage.id,
+		Labels: map[string]string{
+			labelSpecHash: api.ContainerHash(c), labelBackOff: a.BackOff.String(), labelSandboxAttempt: strconv.Itoa(stage.attempt),
+		},
+		Image:       w.imageName(c.Image),
+		LogPath:     filepath.Join(w.logDir(pod), c.Name, strconv.Itoa(a.Attempt)+".log"),
+		LogMaxBytes: cfg.LogMaxBytes, LogMaxFiles: cfg.LogMaxFiles,
+		StopSignal:     stopSignal(c),
+		NeedSandboxPID: sharesPID(pod),
+		Spec: func(_ context.Context, in runtime.SpecInput) (*specs.Spec, error) {
+			o := options
+			o.Image, o.Namespaces = in.Image, namespaces(pod, stage, in.SandboxPID)
+			if err := spec.VerifyRunAsNonRoot(pod, c, security, in.Image.User); err != nil {
+				return nil, &configError{err}
+			}
+			return spec.Build(o, in.View)
+		},
+	}, nil
+}
+
+func sharesPID(pod *corev1.Pod) bool {
+	return isTrue(pod.Spec.ShareProcessNamespace) && !pod.Spec.HostPID
+}
+
+// namespaces are those of a container of the Pod. sandboxPID is the process whose
+// PID namespace it joins with shareProcessNamespace, 0 for one of its own.
+func namespaces(pod *corev1.Pod, stage *sandboxStage, sandboxPID int) spec.Namespaces {
+	orHost := func(path string) string {
+		if path == "" {
+			return spec.HostNamespace
+		}
+		return path
+	}
+	ns := spec.Namespaces{
+		Net: orHost(stage.namespaces.Net), IPC: orHost(stage.namespaces.IPC), UTS: orHost(stage.namespaces.UTS),
+	}
+	switch {
+	case pod.Spec.HostPID:
+		ns.PID = spec.HostNamespace
+	case sandboxPID != 0:
+		ns.PID = fmt.Sprintf("/proc/%d/ns/pid", sandboxPID)
+	}
+	return ns
+}
+
+func isTrue(b *bool) bool { return b != nil && *b }
+
+func stopSignal(c *corev1.Container) string {
+	if c.Lifecycle != nil && c.Lifecycle.StopSignal != nil {
+		return string(*c.Lifecycle.StopSignal)
+	}
+	return ""
+}
+
+// usesAddress tells whether a container must wait for the Pod's address.
+func usesAddress(c *corev1.Container) bool {
+	for _, v := range c.Env {
+		if v.ValueFrom != nil && v.ValueFrom.FieldRef != nil {
+			if p := v.ValueFrom.FieldRef.FieldPath; p == "status.podIP" || p == "status.podIPs" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// startContainer starts a created container.
+func (w *worker) startContainer(ctx context.Context, pod *corev1.Pod, a plan.Action) error {
+	err := w.m.cfg.Runtime.Start(ctx, a.ID)
+	if err != nil {
+		w.event(pod, a.Container, corev1.EventTypeWarning, "Failed", "Error: "+err.Error())
+		if s, ok := w.find(a.ID); ok && s.State == runtime.StateExited {
+			return nil // the start error is on record as the container's end
+		}
+		return err
+	}
+	w.event(pod, a.Container, corev1.EventTypeNormal, "Created", "Container created")
+	w.event(pod, a.Container, corev1.EventTypeNormal, "Started", "Container started")
+	return nil
+}
+
+func (w *worker) find(id string) (runtime.Status, bool) {
+	for _, s := range w.m.cfg.Runtime.Pod(w.uid) {
+		if s.ID == id {
+			return s, true
+		}
+	}
+	return runtime.Status{}, false
+}
+
+// removeContainer removes a container's record, file system and logs.
+func (w *worker) removeContainer(ctx context.Context, pod *corev1.Pod, a plan.Action) error {
+	s, ok := w.find(a.ID)
+	if err := w.m.cfg.Runtime.Remove(ctx, a.ID); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	delete(w.messages, a.ID)
+	w.mu.Unlock()
+	if !ok {
+		return nil
+	}
+	return w.removeContainerFiles(pod, s)
+}
+
+// stopContainer sends the stop signal, waits, and sends SIGKILL at the deadline,
+// which may be drawn nearer meanwhile.
+func (w *worker) stopContainer(ctx context.Context, pod *corev1.Pod, s *step) error {
+	a := s.action
+	status, ok := w.find(a.ID)
+	if !ok || status.State != runtime.StateRunning {
+		return nil
+	}
+	w.event(pod, a.Container, corev1.EventTypeNormal, "Killing", a.Message)
+	deadline := a.Deadline
+	if time.Until(deadline) > 0 {
+		if err := w.signal(ctx, a.ID, parseSignal(status.StopSignal), false); err != nil {
+			return err
+		}
+	}
+	for time.Until(deadline) > 0 {
+		change := w.change()
+		if !w.runs(a.ID) {
+			return nil
+		}
+		timer := time.NewTimer(time.Until(deadline))
+		select {
+		case <-change:
+		case deadline = <-s.sooner:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	if err := w.signal(ctx, a.ID, sigkill, true); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, settleBound)
+	defer cancel()
+	return w.waitExit(ctx, a.ID)
+}
+
+// signal sends a signal; that the process ended before is no error.
+func (w *worker) signal(ctx context.Context, id string, sig syscall.Signal, all bool) error {
+	err := w.m.cfg.Runtime.Signal(ctx, id, sig, all)
+	if errors.Is(err, runtime.ErrNotFound) || errors.Is(err, runtime.ErrState) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package podmgr
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/minikubelet/minikubelet/network"
+	"github.com/minikubelet/minikubelet/runtime"
+	"github.com/minikubelet/minikubelet/runtime/crilog"
+	"github.com/minikubelet/minikubelet/runtime/spec"
+)
+
+const (
+	// terminationMax is what a termination message may have, in bytes.
+	// https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/
+	terminationMax = 4096
+	// fallbackBytes and fallbackLines bound the log's tail that stands in for it.
+	fallbackBytes, fallbackLines = 2048, 80
+	// shmSize is the size of a Pod's /dev/shm, as in every CRI runtime.
+	shmSize = "64m"
+)
+
+func (w *worker) podDir(pod *corev1.Pod) string {
+	return filepath.Join(w.m.cfg.PodsDir, string(pod.UID))
+}
+func (w *worker) netnsDir(pod *corev1.Pod) string {
+	return filepath.Join(w.m.cfg.NetnsDir, string(pod.UID))
+}
+func (w *worker) logDir(pod *corev1.Pod) string { return LogDir(w.m.cfg.LogDir, pod) }
+
+// LogDir is where a Pod's container logs are, in the kubelet's layout.
+func LogDir(root string, pod *corev1.Pod) string {
+	return filepath.Join(root, pod.Namespace+"_"+pod.Name+"_"+string(pod.UID))
+}
+
+// hostname is what the Pod's containers see: the node's with hostNetwork, else
+// the Pod's own, cut to the kernel's length.
+func (w *worker) hostname(pod *corev1.Pod) string {
+	if pod.Spec.HostNetwork {
+		name, err := os.Hostname()
+		if err != nil {
+			return w.m.cfg.NodeName
+		}
+		return name
+	}
+	name := pod.Spec.Hostname
+	if name == "" {
+		name = pod.Name
+	}
+	if len(name) > 63 {
+		name = strings.TrimRight(name[:63], "-.")
+	}
+	return name
+}
+
+// writeFiles makes the files that all containers share. They are bind-mounted, so
+// later changes are written in place.
+func (w *worker) writeFiles(pod *corev1.Pod) error {
+	dir := w.podDir(pod)
+	host, err := network.ReadHostDNS(w.m.cfg.ResolvConf)
+	if err != nil {
+		return err
+	}
+	conf, warnings := network.ResolvConf(&pod.Spec, host)
+	for _, warning := range warnings {
+		w.event(pod, "", corev1.EventTypeWarning, "DNSConfigForming", warning)
+	}
+	for name, data := range map[string][]byte{"resolv.conf": conf, "hostname": []byte(w.hostname(pod) + "\n")} {
+		if err := writeInPlace(filepath.Join(dir, name), data); err != nil {
+			return err
+		}
+	}
+	if err := ensureFile(filepath.Join(dir, "etc-hosts"), 0o644); err != nil {
+		return err
+	}
+	return w.mountShm(pod)
+}
+
+// writeHosts writes the Pod's /etc/hosts once its addresses are known.
+func (w *worker) writeHosts(pod *corev1.Pod, ips []netip.Addr) error {
+	data, err := hostsFile(pod, ips, w.hostname(pod))
+	if err != nil {
+		return err
+	}
+	return writeInPlace(filepath.Join(w.podDir(pod), "etc-hosts"), data)
+}
+
+func hostsFile(pod *corev1.Pod, ips []netip.Addr, hostname string) ([]byte, error) {
+	if pod.Spec.HostNetwork {
+		host, err := os.ReadFile("/etc/hosts")
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		return network.HostNetworkHostsFile(host, pod.Spec.HostAliases), nil
+	}
+	domain := ""
+	if pod.Spec.Subdomain != "" {
+		domain = fmt.Sprintf("%s.%s.svc.%s", pod.Spec.Subdomain, pod.Namespace, clusterDomain)
+	}
+	return network.HostsFile(ips, hostname, domain, pod.Spec.HostAliases), nil
+}
+
+// clusterDomain is Kubernetes' default.
+const clusterDomain = "cluster.local"
+
+// mountShm makes the tmpfs that the Pod's containers share as /dev/shm. It is
+// there once, however often it is asked for.
+func (w *worker) mountShm(pod *corev1.Pod) error {
+	if pod.Spec.HostIPC {
+		return nil
+	}
+	dir := w.shmDir(pod)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if mounted, err := isTmpfs(dir); err != nil || mounted {
+		return err
+	}
+	if err := unix.Mount("shm", dir, "tmpfs", unix.MS_NOEXEC|unix.MS_NOSUID|unix.MS_NODEV, "mode=1777,size="+shmSize); err != nil {
+		return fmt.Errorf("mount the Pod's /dev/shm: %w", err)
+	}
+	return nil
+}
+
+const tmpfsMagic = 0x01021994
+
+// isTmpfs tells whether a directory of ours is a mounted tmpfs; what is above it
+// may be a tmpfs too, so the device is compared.
+func isTmpfs(dir string) (bool, error) {
+	var here, above unix.Stat_t
+	var fsinfo unix.Statfs_t
+	if err := errors.Join(unix.Stat(dir, &here), unix.Stat(filepath.Dir(dir), &above), unix.Statfs(dir, &fsinfo)); err != nil {
+		return false, err
+	}
+	return here.Dev != above.Dev && fsinfo.Type == tmpfsMagic, nil
+}
+
+func (w *worker) shmDir(pod *corev1.Pod) string { return filepath.Join(w.podDir(pod), "shm") }
+
+// files are the single files and /dev/shm of one container. A volume that the
+// container mounts at the same place wins, as in the kubelet.
+func (w *worker) files(pod *corev1.Pod, c *corev1.Container, id string) (spec.Files, error) {
+	dir := w.podDir(pod)
+	message, err := w.makeTerminationFile(pod, c.Name, id)
+	if err != nil {
+		return spec.Files{}, err
+	}
+	files := spec.Files{
+		Hosts:    filepath.Join(dir, "etc-hosts"),
+		Hostname: filepath.Join(dir, "hostname"), ResolvConf: filepath.Join(dir, "resolv.conf"),
+		Shm: w.shmDir(pod), TerminationLog: message, TerminationLogPath: terminationPath(c),
+	}
+	if pod.Spec.HostIPC {
+		files.Shm = "/dev/shm"
+	}
+	return files, nil
+}
+
+func terminationPath(c *corev1.Container) string {
+	if c.TerminationMessagePath != "" {
+		return c.TerminationMessagePath
+	}
+	return corev1.TerminationMessagePathDefault
+}
+
+func (w *worker) terminationFile(uid, name, id string) string {
+	return filepath.Join(w.m.cfg.PodsDir, uid, "containers", name, id[:13])
+}
+
+func (w *worker) makeTerminationFile(pod *corev1.Pod, name, id string) (string, error) {
+	path := w.terminationFile(string(pod.UID), name, id)
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+		return "", err
+	}
+	return path, ensureFile(path, 0o666)
+}
+
+// terminationMessage reads what an ended container left: its message file or,
+// when its policy says so and it failed, the end of its log.
+func (w *worker) terminationMessage(pod *corev1.Pod, s *runtime.Status) string {
+	w.mu.Lock()
+	message, ok := w.messages[s.ID]
+	w.mu.Unlock()
+	if ok {
+		return message
+	}
+	message = readLimited(w.terminationFile(w.uid, s.Name, s.ID), terminationMax)
+	c, _ := containerOf(pod, s.Name)
+	if message == "" && s.ExitCode != 0 && c != nil && c.TerminationMessagePolicy == corev1.TerminationMessageFallbackToLogsOnError {
+		message = w.logTail(pod, s)
+	}
+	w.mu.Lock()
+	w.messages[s.ID] = message
+	w.mu.Unlock()
+	return message
+}
+
+// readLimited reads at most limit bytes of a regular file that a container may
+// have written; it follows no link and blocks on nothing.
+func readLimited(path string, limit int64) string {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return ""
+	}
+	data, _ := io.ReadAll(io.LimitReader(f, limit))
+	for len(data) > 0 && !utf8.Valid(data) && !utf8.FullRune(data[max(0, len(data)-utf8.UTFMax):]) {
+		data = data[:len(data)-1]
+	}
+	return strings.ToValidUTF8(string(data), "\uFFFD")
+}
+
+func (w *worker) logTail(pod *corev1.Pod, s *runtime.Status) string {
+	path := filepath.Join(w.logDir(pod), s.Name, strconv.Itoa(s.Attempt)+".log")
+	var out strings.Builder
+	tail := int64(fallbackLines)
+	if err := crilog.Copy(context.Background(), path, crilog.Options{Tail: &tail}, crilog.Format{}, &out, &out); err != nil {
+		return ""
+	}
+	text := out.String()
+	if len(text) > fallbackBytes {
+		text = strings.ToValidUTF8(text[len(text)-fallbackBytes:], "")
+	}
+	return text
+}
+
+// removeContainerFiles removes the log and the termination message of one attempt.
+func (w *worker) removeContainerFiles(pod *corev1.Pod, s runtime.Status) error {
+	logs, err := filepath.Glob(filepath.Join(w.logDir(pod), s.Name, strconv.Itoa(s.Attempt)+".log*"))
+	if err != nil {
+		return err
+	}
+	for _, path := range append(logs, w.terminationFile(w.uid, s.Name, s.ID)) {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// ensureFile makes an empty file with exactly this mode if there is none.
+func ensureFile(path string, mode os.FileMode) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|unix.O_NOFOLLOW, mode)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Chmod(mode), f.Close())
+}
+
+// writeInPlace keeps the inode, which containers have mounted.
+func writeInPlace(path string, data []byte) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC|unix.O_NOFOLLOW, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Close())
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package podmgr
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/minikubelet/minikubelet/podmgr/plan"
+	"github.com/minikubelet/minikubelet/runtime/image"
+)
+
+// pullError carries the kubelet's reason: ErrImagePull, InvalidImageName.
+type pullError struct {
+	reason string
+	err    error
+}
+
+func (e *pullError) Error() string { return e.err.Error() }
+func (e *pullError) Unwrap() error { return e.err }
+
+// seenImages is what is known of the Pod's images. Each is looked up once; a
+// failed create and a pull look again.
+func (w *worker) seenImages(ctx context.Context, pod *corev1.Pod) map[string]plan.Image {
+	out := make(map[string]plan.Image)
+	for c := range allContainers(pod) {
+		if _, done := out[c.Image]; done {
+			continue
+		}
+		w.mu.Lock()
+		seen, known := w.images[c.Image]
+		w.mu.Unlock()
+		if !known {
+			seen = w.lookUpImage(ctx, c.Image)
+			w.mu.Lock()
+			w.images[c.Image] = seen
+			w.mu.Unlock()
+		}
+		seen.Pulling = w.isBusy("image " + c.Image)
+		out[c.Image] = seen
+	}
+	return out
+}
+
+func (w *worker) lookUpImage(ctx context.Context, ref string) plan.Image {
+	if _, err := image.Normalise(ref); err != nil {
+		return plan.Image{
+			Reason:  "InvalidImageName",
+			Message: fmt.Sprintf("Failed to apply default image tag %q: %v", ref, err), Failures: 1, FailedAt: time.Now(),
+		}
+	}
+	_, ok, err := w.m.cfg.Images.Get(ctx, ref)
+	if err != nil {
+		w.log.Warn("cannot look up an image; it counts as missing", "image", ref, "err", err)
+	}
+	return plan.Image{Present: ok && err == nil}
+}
+
+// forgetImage makes the next look ask the image store again.
+func (w *worker) forgetImage(ref string) {
+	w.mu.Lock()
+	delete(w.images, ref)
+	w.mu.Unlock()
+}
+
+// imageName is the reference as the image store knows it.
+func (w *worker) imageName(ref string) string {
+	name, err := image.Normalise(ref)
+	if err != nil {
+		return ref
+	}
+	return name
+}
+
+// pullImage makes an image available and tells the Pod's owner.
+func (w *worker) pullImage(ctx context.Context, pod *corev1.Pod, a plan.Action) error {
+	w.event(pod, a.Container, corev1.EventTypeNormal, "Pulling", fmt.Sprintf("Pulling image %q", a.Image))
+	began := time.Now()
+	pulled, err := w.m.cfg.Pull(ctx, a.Image)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	w.mu.Lock()
+	old := w.images[a.Image]
+	if err != nil {
+		w.images[a.Image] = plan.Image{
+			Present: old.Present,
+			Reason:  "ErrImagePull", Message: err.Error(), Failures: old.Failures + 1, FailedAt: time.Now(),
+		}
+	} else {
+		w.images[a.Image] = plan.Image{Present: true, PulledAt: time.Now()}
+	}
+	w.mu.Unlock()
+	if err != nil {
+		w.event(pod, a.Container, corev1.EventTypeWarning, "Failed", fmt.Sprintf("Failed to pull image %q: %v", a.Image, err))
+		w.event(pod, a.Container, corev1.EventTypeWarning, "Failed", "Error: ErrImagePull")
+		return &pullError{"ErrImagePull", err}
+	}
+	took := time.Since(began).Round(time.Millisecond)
+	w.event(pod, a.Container, corev1.EventTypeNormal, "Pulled", fmt.Sprintf(
+		"Successfully pulled image %q in %v (%v including waiting). Image size: %d bytes.", a.Image, took, took, pulled.Size))
+	return nil
+}
+
+var errNoPull = errors.New("this agent pulls no images")

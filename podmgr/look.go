@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package podmgr
+
+import (
+	"context"
+	"maps"
+	"strconv"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/minikubelet/minikubelet/api"
+	"github.com/minikubelet/minikubelet/cgroups"
+	"github.com/minikubelet/minikubelet/podmgr/plan"
+	"github.com/minikubelet/minikubelet/runtime"
+	"github.com/minikubelet/minikubelet/volumes"
+)
+
+// Labels on our containers beside the runtime's own.
+const (
+	labelSpecHash = "minikubelet/spec-hash"
+	labelBackOff  = "minikubelet/back-off"
+	// labelSandboxAttempt is the attempt of the sandbox that the container joined.
+	labelSandboxAttempt = "minikubelet/sandbox-attempt"
+)
+
+// sandboxStage is what the worker knows of the sandbox in use beyond its pause
+// container: found by looking when the worker starts, kept while it runs.
+type sandboxStage struct {
+	id      string
+	attempt int
+	// joinable: cgroup, volumes and namespaces are there, containers may be made.
+	joinable bool
+	// ready: the pause container runs and the network is attached.
+	ready     bool
+	createdAt time.Time
+	ips       []string
+
+	namespaces runtime.Namespaces
+	volumes    volumes.Volumes
+	networkGate
+}
+
+// look gathers what plan decides on. It reads memory, and files only for news.
+func (w *worker) look(ctx context.Context) plan.Input {
+	statuses := w.m.cfg.Runtime.Pod(w.uid)
+	w.mu.Lock()
+	pod := w.pod
+	in := plan.Input{
+		Pod: pod, Last: w.last, Refused: w.refused, Now: time.Now(),
+		Node: plan.Node{HostIPs: w.m.cfg.HostIPs}, QOSClass: cgroups.QOSClass(pod),
+		Seen: plan.Seen{
+			Failures: maps.Clone(w.failures),
+			Busy:     make(map[string]bool, len(w.busy)),
+		},
+		Hashes: containerHashes(pod),
+	}
+	for key := range w.busy {
+		in.Seen.Busy[key] = true
+	}
+	stage := w.sandbox
+	w.mu.Unlock()
+
+	in.Seen.Sandboxes = seenSandboxes(statuses, stage)
+	for i := range statuses {
+		if s := &statuses[i]; s.Kind != runtime.KindSandbox {
+			in.Seen.Containers = append(in.Seen.Containers, w.seenContainer(pod, s))
+		}
+	}
+	in.Seen.Images = w.seenImages(ctx, pod)
+	return in
+}
+
+func containerHashes(pod *corev1.Pod) map[string]string {
+	hashes := make(map[string]string, len(pod.Spec.InitContainers)+len(pod.Spec.Containers))
+	for c := range allContainers(pod) {
+		hashes[c.Name] = api.ContainerHash(c)
+	}
+	return hashes
+}
+
+// seenSandboxes joins the pause containers with the stage of the one in use.
+func seenSandboxes(statuses []runtime.Status, stage *sandboxStage) []plan.Sandbox {
+	var out []plan.Sandbox
+	found := false
+	for _, s := range statuses {
+		if s.Kind != runtime.KindSandbox {
+			continue
+		}
+		sandbox := plan.Sandbox{ID: s.ID, Attempt: s.Attempt, CreatedAt: s.CreatedAt, State: plan.Unknown}
+		inUse := stage != nil && stage.id == s.ID
+		found = found || inUse
+		switch {
+		case s.State == runtime.StateExited:
+			sandbox.State = plan.Exited
+		case inUse && stage.ready && s.State == runtime.StateRunning:
+			sandbox.State, sandbox.IPs = plan.Running, stage.ips
+		case inUse && !stage.ready && stage.joinable:
+			sandbox.State = plan.Created
+		}
+		out = append(out, sandbox)
+	}
+	if stage != nil && stage.joinable && !stage.ready && !found {
+		out = append(out, plan.Sandbox{ID: stage.id, Attempt: stage.attempt, CreatedAt: stage.createdAt, State: plan.Created})
+	}
+	sortSandboxes(out)
+	return out
+}
+
+func (w *worker) seenContainer(pod *corev1.Pod, s *runtime.Status) plan.Container {
+	c := plan.Container{
+		ID: s.ID, Name: s.Name, Attempt: s.Attempt, SandboxID: s.SandboxID,
+		SpecHash:  s.Labels[labelSpecHash],
+		CreatedAt: s.CreatedAt, StartedAt: s.StartedAt, FinishedAt: s.FinishedAt,
+		ExitCode: s.ExitCode, OOMKilled: s.OOMKilled, Message: s.Message, ImageID: s.ImageID,
+	}
+	// Labels of our own making: a missing one counts as zero.
+	c.BackOff, _ = time.ParseDuration(s.Labels[labelBackOff])
+	c.SandboxAttempt, _ = strconv.Atoi(s.Labels[labelSandboxAttempt])
+	switch s.State {
+	case runtime.StateCreating:
+		c.State = plan.Unknown // busy: its action is under way
+		if w.isBusy("container " + s.Name) {
+			c.State = plan.Created
+		}
+	case runtime.StateCreated:
+		c.State = plan.Created
+	case runtime.StateRunning:
+		c.State = plan.Running
+	case runtime.StateExited:
+		c.State = plan.Exited
+		if c.Message == "" {
+			c.Message = w.terminationMessage(pod, s)
+		}
+	default:
+		c.State = plan.Unknown
+	}
+	return c
+}
+
+func (w *worker) isBusy(key string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.busy[key] != nil
+}
+
+// allContainers yields init containers and then app containers, in order.
+func allContainers(pod *corev1.Pod) func(yield func(*corev1.Container) bool) {
+	return func(yield func(*corev1.Container) bool) {
+		for i := range pod.Spec.InitContainers {
+			if !yield(&pod.Spec.InitContainers[i]) {
+				return
+			}
+		}
+		for i := range pod.Spec.Containers {
+			if !yield(&pod.Spec.Containers[i]) {
+				return
+			}
+		}
+	}
+}
+
+// containerOf finds a container of the spec and its kind by name.
+func containerOf(pod *corev1.Pod, name string) (*corev1.Container, runtime.Kind) {
+	for i := range pod.Spec.InitContainers {
+		if pod.Spec.InitContainers[i].Name == name {
+			return &pod.Spec.InitContainers[i], runtime.KindInit
+		}
+	}
+	for i := range pod.Spec.Containers {
+		if pod.Spec.Containers[i].Name == name {
+			return &pod.Spec.Containers[i], runtime.KindApp
+		}
+	}
+	return nil, ""
+}
+
+// adopt finds the sandbox that an earlier agent made: complete when its pause
+// container runs and, where it needs one, its network is attached.
+func (w *worker) adopt(ctx context.Context) {
+	var newest *runtime.Status
+	statuses := w.m.cfg.Runtime.Pod(w.uid)
+	for i := range statuses {
+		if s := &statuses[i]; s.Kind == runtime.KindSandbox && (newest == nil || s.Attempt > newest.Attempt) {
+			newest = s
+		}
+	}
+	if newest == nil || newest.State != runtime.StateRunning {
+		return
+	}
+	w.mu.Lock()
+	pod := w.pod
+	w.mu.Unlock()
+	ips, ok := w.attachedIPs(ctx, pod)
+	if !ok {
+		w.log.Info("the sandbox has no network; it is made anew", "sandbox", newest.ID)
+		return
+	}
+	stage := newStage(newest.ID, newest.Attempt, newest.CreatedAt)
+	stage.endNetwork()
+	if err := w.prepareSandbox(ctx, pod, stage); err != nil {
+		w.log.Warn("the sandbox of an earlier agent is incomplete; it is made anew", "sandbox", newest.ID, "err", err)
+		return
+	}
+	stage.joinable, stage.ready, stage.ips = true, true, ips
+	w.setStage(stage)
+}
+
+func newStage(id string, attempt int, createdAt time.Time) *sandboxStage {
+	return &sandboxStage{id: id, attempt: attempt, createdAt: createdAt, networkGate: networkGate{networked: make(chan struct{})}}
+}

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package podmgr
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/minikubelet/minikubelet/cgroups"
+	"github.com/minikubelet/minikubelet/network"
+	"github.com/minikubelet/minikubelet/runtime"
+	"github.com/minikubelet/minikubelet/runtime/image"
+	"github.com/minikubelet/minikubelet/runtime/spec"
+	"github.com/minikubelet/minikubelet/store"
+	"github.com/minikubelet/minikubelet/volumes"
+)
+
+// Pods is the store's name of the resource that a manager serves.
+const Pods = "pods"
+
+// stopBound is how long a stopping manager waits for steps under way.
+const stopBound = 10 * time.Second
+
+// Config is what a manager composes. Everything in it is used, not owned: the
+// caller closes it after Run has returned.
+type Config struct {
+	Store   *store.Store
+	Runtime *runtime.Runtime
+	Images  *image.Store
+	Cgroups *cgroups.Tree
+	Volumes *volumes.Manager
+	Network *network.Network // nil: only Pods with hostNetwork can run
+
+	PodsDir  string // <data-dir>/pods
+	NetnsDir string // <run-dir>/netns
+	LogDir   string // container logs in the kubelet's layout
+
+	LogMaxBytes int64
+	LogMaxFiles int
+
+	NodeName    string
+	HostIPs     []string
+	Capacity    corev1.ResourceList // of the machine
+	Allocatable corev1.ResourceList // what Pods may request in sum
+	PodPidsMax  int64               // pids of one Pod, 0: no limit
+
+	ResolvConf string // the host's; empty: /etc/resolv.conf
+	Node       spec.Node
+	Pull       PullFunc
+	// OnStatus and OnEvent, when set, hear of every change at once, before it is
+	// stored. They must not block and must not change the Pod.
+	OnStatus func(pod *corev1.Pod, status *corev1.PodStatus)
+	OnEvent  func(pod *corev1.Pod, container string, event *corev1.Event)
+	Log      *slog.Logger
+}
+
+// PullFunc makes an image available; progress is told in the agent's own way.
+type PullFunc func(ctx context.Context, ref string) (image.Image, error)
+
+// Manager runs the Pods of one node.
+type Manager struct {
+	cfg    Config
+	events *recorder
+
+	mu      sync.Mutex
+	workers map[types.UID]*worker
+	placed  admitted
+	wg      sync.WaitGroup
+}
+
+// New makes a manager. Run starts it.
+func New(cfg Config) *Manager {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Manager{cfg: cfg, events: newRecorder(cfg.Store, cfg.NodeName, cfg.Log), workers: make(map[types.UID]*worker), placed: make(admitted)}
+}
+
+// Changed tells the manager that something happened to a Pod's containers. The
+// runtime calls it; it never blocks.
+func (m *Manager) Changed(uid string) {
+	m.mu.Lock()
+	w := m.workers[types.UID(uid)]
+	m.mu.Unlock()
+	if w != nil {
+		w.wakeUp()
+	}
+}
+
+// Run adopts what is there, removes what nobody owns, and serves the store's
+// Pods until ctx ends. Running containers are left alone then; steps under way
+// are given a bounded time to finish. It returns nil when ctx ended.
+func (m *Manager) Run(ctx context.Context) error {
+	pods, revision, err := m.list()
+	if err != nil {
+		return fmt.Errorf("list Pods: %w", err)
+	}
+	if err := m.sweep(ctx, pods); err != nil {
+		m.cfg.Log.Warn("start-up sweep is incomplete; it is tried again at the next start", "err", err)
+	}
+	stopEvents := m.events.start()
+	defer stopEvents()
+	for _, pod := range pods {
+		m.update(ctx, pod)
+	}
+	err = m.watch(ctx, revision)
+	m.wait()
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func (m *Manager) list() (map[types.UID]*corev1.Pod, uint64, error) {
+	pods := make(map[types.UID]*corev1.Pod)
+	revision, err := m.cfg.Store.List(Pods, "", func(data []byte) error {
+		pod := new(corev1.Pod)
+		if err := json.Unmarshal(data, pod); err != nil {
+			return err
+		}
+		pods[pod.UID] = pod
+		return nil
+	})
+	return pods, revision, err
+}
+
+// watch hands changes of the store to the workers; when it falls behind it lists
+// again.
+func (m *Manager) watch(ctx context.Context, revision uint64) error {
+	w := m.cfg.Store.Watch(Pods, revision)
+	defer func() { w.Close() }()
+	for {
+		e, err := w.Next(ctx)
+		switch {
+		case errors.Is(err, store.ErrTooOld):
+			pods, revision, err := m.list()
+			if err != nil {
+				return err
+			}
+			w.Close()
+			w = m.cfg.Store.Watch(Pods, revision)
+			for _, pod := range pods {
+				m.update(ctx, pod)
+			}
+		case err != nil:
+			return err
+		case e.Type != store.Deleted:
+			m.update(ctx, e.Object.(*corev1.Pod))
+		}
+	}
+}
+
+// update gives a Pod to its worker, a new one if need be.
+func (m *Manager) update(ctx context.Context, pod *corev1.Pod) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if w := m.workers[pod.UID]; w != nil {
+		w.setPod(pod)
+		return
+	}
+	w := newWorker(m, pod)
+	m.workers[pod.UID] = w
+	m.wg.Go(func() {
+		w.run(ctx)
+		m.mu.Lock()
+		delete(m.workers, pod.UID)
+		m.mu.Unlock()
+	})
+}
+
+// wait lets the workers end their steps under way.
+func (m *Manager) wait() {
+	done := make(chan struct{})
+	go func() { m.wg.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(stopBound + time.Second):
+		m.cfg.Log.Warn("some steps did not end in time; the next agent finishes them", "waited", stopBound)
+	}
+}

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package podmgr
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/minikubelet/minikubelet/store"
+)
+
+// Events is the store's name of the events' resource.
+const Events = "events"
+
+const (
+	// eventsMax bounds the events at rest; the oldest go first.
+	eventsMax = 1000
+	// eventsAge is how long an event is kept, as kube-apiserver's --event-ttl.
+	eventsAge = time.Hour
+	// eventsQueued bounds what waits for the disk; more is dropped and logged.
+	eventsQueued = 256
+)
+
+// recorder counts events and brings them into the store in the background. The
+// same event of the same object again raises its count, as in Kubernetes.
+type recorder struct {
+	store *store.Store
+	node  string
+	log   *slog.Logger
+	queue chan *corev1.Event
+
+	mu    sync.Mutex
+	known map[string]time.Time // last time by name, of what is in the store
+}
+
+func newRecorder(s *store.Store, node string, log *slog.Logger) *recorder {
+	return &recorder{store: s, node: node, log: log, queue: make(chan *corev1.Event, eventsQueued), known: make(map[string]time.Time)}
+}
+
+// record queues an event; it never blocks.
+func (r *recorder) record(pod *corev1.Pod, fieldPath, kind, reason, message string) *corev1.Event {
+	now := metav1.Now()
+	ref := corev1.ObjectReference{
+		APIVersion: "v1", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID,
+		ResourceVersion: pod.ResourceVersion, FieldPath: fieldPath,
+	}
+	e := &corev1.Event{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Event"},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: pod.Namespace, Name: eventName(ref, kind, reason, message), CreationTimestamp: now,
+		},
+		InvolvedObject: ref,
+		Type:           kind, Reason: reason, Message: message,
+		Source:         corev1.EventSource{Component: "minikubelet", Host: r.node},
+		FirstTimestamp: now, LastTimestamp: now, Count: 1,
+		ReportingController: "minikubelet", ReportingInstance: r.node,
+	}
+	select {
+	case r.queue <- e:
+	default:
+		r.log.Warn("too many events wait for the disk; one is dropped", "reason", reason, "message", message)
+	}
+	return e
+}
+
+// eventName is the same for events that are counted together.
+func eventName(ref corev1.ObjectReference, kind, reason, message string) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s\x00%s\x00%s", ref.UID, ref.FieldPath, kind, reason, message))
+	return ref.Name + "." + hex.EncodeToString(sum[:8])
+}
+
+// start begins the background work; the returned function writes what is queued
+// and ends it.
+func (r *recorder) start() func() {
+	r.load()
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case e := <-r.queue:
+				r.write(e)
+			case <-quit:
+				for {
+					select {
+					case e := <-r.queue:
+						r.write(e)
+					default:
+						return
+					}
+				}
+			}
+		}
+	}()
+	return func() { close(quit); <-done }
+}
+
+// load finds the events that an earlier agent left.
+func (r *recorder) load() {
+	_, err := r.store.List(Events, "", func(data []byte) error {
+		var e corev1.Event
+		if err := json.Unmarshal(data, &e); err != nil {
+			return err
+		}
+		r.known[e.Namespace+"/"+e.Name] = e.LastTimestamp.Time
+		return nil
+	})
+	if err != nil {
+		r.log.Warn("cannot read the stored events", "err", err)
+	}
+}
+
+func (r *recorder) write(e *corev1.Event) {
+	var err error
+	var old corev1.Event
+	if r.store.Get(Events, e.Namespace, e.Name, &old) == nil {
+		old.Count++
+		old.LastTimestamp = e.LastTimestamp
+		err = r.store.Update(Events, &old)
+	} else {
+		err = r.store.Create(Events, e.DeepCopy())
+	}
+	if err != nil {
+		r.log.Warn("cannot store an event", "reason", e.Reason, "message", e.Message, "err", err)
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.known[e.Namespace+"/"+e.Name] = e.LastTimestamp.Time
+	r.prune(e.LastTimestamp.Time)
+}
+
+// prune removes what is too old or too much.
+func (r *recorder) prune(now time.Time) {
+	for len(r.known) > 0 {
+		oldest, at := "", now.Add(time.Hour)
+		for name, last := range r.known {
+			if last.Before(at) {
+				oldest, at = name, last
+			}
+		}
+		if len(r.known) <= eventsMax && now.Sub(at) <= eventsAge {
+			return
+		}
+		namespace, name := splitKey(oldest)
+		delete(r.known, oldest)
+		e := &corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+		if err := r.store.Delete(Events, e); err != nil {
+			r.log.Warn("cannot remove an old event", "event", oldest, "err", err)
+		}
+	}
+}
+
+func splitKey(key string) (namespace, name string) {
+	for i := range key {
+		if key[i] == '/' {
+			return key[:i], key[i+1:]
+		}
+	}
+	return "", key
+}
+
+// event tells the Pod's owner something; container may be empty.
+func (w *worker) event(pod *corev1.Pod, container, kind, reason, message string) {
+	e := w.m.events.record(pod, fieldPath(pod, container), kind, reason, message)
+	w.log.Debug("event", "type", kind, "reason", reason, "container", container, "message", message)
+	if w.m.cfg.OnEvent != nil {
+		w.m.cfg.OnEvent(pod, container, e)
+	}
+}
+
+// fieldPath is the kubelet's path of a container in an event's object.
+func fieldPath(pod *corev1.Pod, container string) string {
+	if container == "" {
+		return ""
+	}
+	for i := range pod.Spec.InitContainers {
+		if pod.Spec.InitContainers[i].Name == container {
+			return "spec.initContainers{" + container + "}"
+		}
+	}
+	return "spec.containers{" + container + "}"
+}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package podmgr
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/minikubelet/minikubelet/store"
+)
+
+// RequestDeletion asks for the end of a Pod within a grace period in seconds, nil
+// for the Pod's own. A period that is under way can be shortened, never
+// prolonged, as in the Kubernetes API. That there is no such Pod is no error.
+func RequestDeletion(s *store.Store, namespace, name string, seconds *int64) error {
+	for {
+		var pod corev1.Pod
+		err := s.Get(Pods, namespace, name, &pod)
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if !askToEnd(&pod, seconds) {
+			return nil
+		}
+		if err := s.Update(Pods, &pod); !apierrors.IsConflict(err) {
+			return err
+		}
+	}
+}
+
+// askToEnd sets the deletion's time; false when it is set to that or an earlier
+// one already.
+func askToEnd(pod *corev1.Pod, seconds *int64) bool {
+	grace := int64(corev1.DefaultTerminationGracePeriodSeconds)
+	switch {
+	case seconds != nil:
+		grace = max(*seconds, 0)
+	case pod.Spec.TerminationGracePeriodSeconds != nil:
+		grace = *pod.Spec.TerminationGracePeriodSeconds
+	}
+	at := metav1.NewTime(time.Now().Add(time.Duration(grace) * time.Second))
+	if pod.DeletionTimestamp != nil && !at.Before(pod.DeletionTimestamp) {
+		return false
+	}
+	pod.DeletionTimestamp, pod.DeletionGracePeriodSeconds = &at, &grace
+	pod.Generation++
+	return true
+}

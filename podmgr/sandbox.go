@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package podmgr
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/minikubelet/minikubelet/cgroups"
+	"github.com/minikubelet/minikubelet/network"
+	"github.com/minikubelet/minikubelet/podmgr/plan"
+	"github.com/minikubelet/minikubelet/runtime"
+	"github.com/minikubelet/minikubelet/runtime/spec"
+	"github.com/minikubelet/minikubelet/volumes"
+)
+
+// Errors of a sandbox's parts carry the reason that their event has.
+type sandboxError struct {
+	reason string
+	err    error
+}
+
+func (e *sandboxError) Error() string { return e.err.Error() }
+func (e *sandboxError) Unwrap() error { return e.err }
+
+// createSandbox makes the Pod's cgroup, volumes, files and namespaces; from then
+// on containers may be made. Meanwhile the network is attached and the pause
+// container started. What was made is removed again when a part fails.
+func (w *worker) createSandbox(ctx context.Context, pod *corev1.Pod, attempt int) (err error) {
+	stage := newStage(sandboxID(pod, attempt), attempt, time.Now())
+	defer func() {
+		if err != nil {
+			w.setStage(nil)
+			stage.endNetwork()
+			if ctx.Err() == nil {
+				err = errors.Join(err, w.dropSandbox(ctx, pod, stage.id))
+			}
+			w.sandboxFailed(pod, err)
+		}
+	}()
+	if err := w.prepareSandbox(ctx, pod, stage); err != nil {
+		return err
+	}
+	stage.joinable = true
+	w.setStage(stage)
+	w.wakeUp()
+
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return w.attachNetwork(gctx, pod, stage) })
+	g.Go(func() error { return w.startPause(gctx, pod, stage) })
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	stage.ready = true
+	w.mu.Unlock()
+	return nil
+}
+
+func (w *worker) setStage(stage *sandboxStage) {
+	w.mu.Lock()
+	w.sandbox = stage
+	w.mu.Unlock()
+}
+
+// prepareSandbox makes what a container needs before it can be created.
+func (w *worker) prepareSandbox(ctx context.Context, pod *corev1.Pod, stage *sandboxStage) error {
+	cfg := &w.m.cfg
+	dir := w.podDir(pod)
+	for _, d := range []string{dir, filepath.Join(dir, "containers")} {
+		if err := os.MkdirAll(d, 0o750); err != nil {
+			return &sandboxError{"Failed", fmt.Errorf("error making pod data directories: %w", err)}
+		}
+	}
+	resources := cgroups.PodResources(pod, w.cgroupOptions())
+	if err := cfg.Cgroups.CreatePod(string(pod.UID), cgroups.QOSClass(pod), resources); err != nil {
+		return err
+	}
+	vols, err := cfg.Volumes.Setup(ctx, w.volumesPod(pod), pod.Spec.Volumes)
+	if err != nil {
+		return &sandboxError{"FailedMount", err}
+	}
+	stage.volumes = vols
+	if err := w.writeFiles(pod); err != nil {
+		return err
+	}
+	stage.namespaces, err = runtime.PinNamespaces(w.netnsDir(pod), runtime.NamespaceOptions{
+		Net: !pod.Spec.HostNetwork, IPC: !pod.Spec.HostIPC, UTS: !pod.Spec.HostNetwork, Hostname: w.hostname(pod),
+	})
+	if err != nil {
+		return err
+	}
+	return nil
+}
+
+func (w *worker) cgroupOptions() cgroups.Options {
+	opts := w.m.cfg.Cgroups.Options()
+	opts.PidsLimit = w.m.cfg.PodPidsMax
+	return opts
+}
+
+func (w *worker) volumesPod(pod *corev1.Pod) volumes.Pod {
+	p := volumes.Pod{UID: string(pod.UID), Namespace: pod.Namespace, Name: pod.Name, Dir: w.podDir(pod)}
+	if q, ok := cgroups.EffectiveOf(pod).Limits[corev1.ResourceMemory]; ok {
+		p.MemoryLimit = q.Value()
+	}
+	return p
+}
+
+// attachNetwork gives the Pod its address and writes it into /etc/hosts.
+func (w *worker) attachNetwork(ctx context.Context, pod *corev1.Pod, stage *sandboxStage) error {
+	defer stage.endNetwork()
+	var own []netip.Addr
+	ips := w.m.cfg.HostIPs
+	if !pod.Spec.HostNetwork {
+		if w.m.cfg.Network == nil {
+			return fmt.Errorf("this node has no Pod network; only Pods with hostNetwork: true can run")
+		}
+		ports, err := network.HostPorts(&pod.Spec)
+		if err != nil {
+			return err
+		}
+		at, err := w.m.cfg.Network.Attach(ctx, network.Request{
+			UID: string(pod.UID), Name: pod.Namespace + "/" + pod.Name, Netns: stage.namespaces.Net, HostPorts: ports,
+		})
+		if err != nil {
+			return err
+		}
+		own, ips = []netip.Addr{at.IP}, []string{at.IP.String()}
+	}
+	w.mu.Lock()
+	stage.ips = ips
+	w.mu.Unlock()
+	return w.writeHosts(pod, own)
+}
+
+// startPause creates and starts the pause container, which holds the sandbox.
+func (w *worker) startPause(ctx context.Context, pod *corev1.Pod, stage *sandboxStage) error {
+	cfg := &w.m.cfg
+	name, err := cfg.Images.EnsurePause(ctx)
+	if err != nil {
+		return fmt.Errorf("pause image: %w", err)
+	}
+	sysctls, err := spec.Sysctls(pod)
+	if err != nil {
+		return err
+	}
+	_, err = cfg.Runtime.Create(ctx, runtime.Container{
+		ID:  stage.id,
+		Pod: runtimePod(pod), Kind: runtime.KindSandbox, Name: sandboxName, Attempt: stage.attempt,
+		Image: name,
+		Spec: func(_ context.Context, in runtime.SpecInput) (*specs.Spec, error) {
+			return spec.Pause(spec.PauseOptions{
+				Args: in.Image.Entrypoint, Namespaces: namespaces(pod, stage, 0), Sysctls: sysctls,
+				Resources:   cgroups.SandboxResources(),
+				CgroupsPath: cfg.Cgroups.ContainerPath(string(pod.UID), cgroups.QOSClass(pod), stage.id),
+				Node:        cfg.Node,
+			})
+		},
+	})
+	if err != nil {
+		return err
+	}
+	return cfg.Runtime.Start(ctx, stage.id)
+}
+
+const sandboxName = "POD" // the name of the pause container in the kubelet's world
+
+func runtimePod(pod *corev1.Pod) runtime.Pod {
+	return runtime.Pod{Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID)}
+}
+
+// removeSandbox ends everything that runs in the sandbox and removes it with its
+// network, namespaces and cgroup. Volumes and the records of ended containers stay.
+func (w *worker) removeSandbox(ctx context.Context, pod *corev1.Pod, a plan.Action) error {
+	w.setStage(nil)
+	if a.Reason != "" {
+		w.event(pod, "", corev1.EventTypeNormal, a.Reason, a.Message)
+	}
+	return w.dropSandbox(ctx, pod, a.ID)
+}
+
+// dropSandbox removes a sandbox however much of it there is. It is safe without
+// a sandbox and may be repeated.
+func (w *worker) dropSandbox(ctx context.Context, pod *corev1.Pod, id string) error {
+	cfg := &w.m.cfg
+	uid := string(pod.UID)
+	errs := []error{cfg.Cgroups.KillPod(ctx, uid)}
+	for _, s := range cfg.Runtime.Pod(uid) {
+		ended := s.State == runtime.StateExited || (s.State == runtime.StateUnknown && !s.StartedAt.IsZero())
+		if s.SandboxID == id && !ended {
+			// It is being killed, or was never started.
+			errs = append(errs, w.settle(ctx, s))
+		}
+	}
+	errs = append(errs, cfg.Runtime.Remove(ctx, id))
+	if cfg.Network != nil {
+		errs = append(errs, cfg.Network.Detach(ctx, uid))
+	}
+	errs = append(errs, runtime.UnpinNamespaces(w.netnsDir(pod)), cfg.Cgroups.RemovePod(ctx, uid))
+	return errors.Join(errs...)
+}
+
+// settleBound is how long a killed process may take to be reaped.
+const settleBound = 5 * time.Second
+
+// settle waits for the record of a killed container's end, or removes what was
+// never started.
+func (w *worker) settle(ctx context.Context, s runtime.Status) error {
+	if s.State != runtime.StateRunning {
+		return w.m.cfg.Runtime.Remove(ctx, s.ID)
+	}
+	ctx, cancel := context.WithTimeout(ctx, settleBound)
+	defer cancel()
+	if err := w.m.cfg.Runtime.Signal(ctx, s.ID, sigkill, true); err != nil && !errors.Is(err, runtime.ErrNotFound) && !errors.Is(err, runtime.ErrState) {
+		return err
+	}
+	return w.waitExit(ctx, s.ID)
+}
+
+// sandboxFailed tells why a sandbox could not be made, in the kubelet's words.
+func (w *worker) sandboxFailed(pod *corev1.Pod, err error) {
+	var se *sandboxError
+	if errors.As(err, &se) {
+		w.event(pod, "", corev1.EventTypeWarning, se.reason, se.Error())
+		return
+	}
+	w.event(pod, "", corev1.EventTypeWarning, "FailedCreatePodSandBox", "Failed to create pod sandbox: "+err.Error())
+}
+
+// finish removes all that is left of a deleted Pod, and at last its object.
+func (w *worker) finish(ctx context.Context, pod *corev1.Pod) error {
+	if err := w.m.removeAll(ctx, pod); err != nil {
+		return err
+	}
+	w.release()
+	w.status.stop()
+	if err := w.m.deleteObject(pod); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	w.gone = true
+	w.mu.Unlock()
+	return nil
+}
+
+func sortSandboxes(list []plan.Sandbox) {
+	slices.SortFunc(list, func(a, b plan.Sandbox) int { return a.Attempt - b.Attempt })
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package podmgr
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/minikubelet/minikubelet/store"
+)
+
+// statusWriter brings a Pod's newest status into the store, off the worker's
+// path: a write waits for the disk, and the next container's start need not.
+// Statuses that are overtaken before they are written are skipped.
+type statusWriter struct {
+	store           *store.Store
+	namespace, name string
+	uid             string
+	log             *slog.Logger
+
+	mu   sync.Mutex
+	next *corev1.PodStatus
+	kick chan struct{}
+	quit chan struct{}
+	once sync.Once
+	done chan struct{}
+}
+
+func newStatusWriter(s *store.Store, pod *corev1.Pod, log *slog.Logger) *statusWriter {
+	sw := &statusWriter{
+		store: s, namespace: pod.Namespace, name: pod.Name, uid: string(pod.UID), log: log,
+		kick: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
+	}
+	go sw.run()
+	return sw
+}
+
+// set replaces the status that is to be written. It never blocks and keeps no
+// reference to the caller's memory.
+func (sw *statusWriter) set(status corev1.PodStatus) {
+	sw.mu.Lock()
+	sw.next = status.DeepCopy()
+	sw.mu.Unlock()
+	select {
+	case sw.kick <- struct{}{}:
+	default:
+	}
+}
+
+// stop writes what is left and ends the writer. It may be called more than once.
+func (sw *statusWriter) stop() {
+	sw.once.Do(func() { close(sw.quit) })
+	<-sw.done
+}
+
+func (sw *statusWriter) run() {
+	defer close(sw.done)
+	for {
+		select {
+		case <-sw.kick:
+			sw.flush()
+		case <-sw.quit:
+			sw.flush()
+			return
+		}
+	}
+}
+
+// flush writes the newest status. A full disk or a damaged file is logged and
+// tried again with the next status: Pods go on running.
+func (sw *statusWriter) flush() {
+	for range 3 {
+		sw.mu.Lock()
+		status := sw.next
+		sw.next = nil
+		sw.mu.Unlock()
+		if status == nil {
+			return
+		}
+		err := sw.write(status)
+		if err == nil || apierrors.IsNotFound(err) {
+			return
+		}
+		sw.mu.Lock()
+		if sw.next == nil {
+			sw.next = status
+		}
+		sw.mu.Unlock()
+		if !apierrors.IsConflict(err) {
+			sw.log.Warn("cannot store the Pod's status", "err", err)
+			time.Sleep(50 * time.Millisecond)
+		}
+	}
+}
+
+func (sw *statusWriter) write(status *corev1.PodStatus) error {
+	var pod corev1.Pod
+	if err := sw.store.Get(Pods, sw.namespace, sw.name, &pod); err != nil {
+		return err
+	}
+	if string(pod.UID) != sw.uid {
+		return nil // a new Pod of the same name
+	}
+	pod.Status = *status
+	return sw.store.Update(Pods, &pod)
+}

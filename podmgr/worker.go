@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package podmgr
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+
+	"github.com/minikubelet/minikubelet/podmgr/plan"
+)
+
+// worker serves one Pod: observe, plan, act, report, sleep.
+type worker struct {
+	m    *Manager
+	uid  string
+	log  *slog.Logger
+	wake chan struct{}
+	// status takes the newest status for the store.
+	status *statusWriter
+
+	mu       sync.Mutex
+	pod      *corev1.Pod // never changed, only replaced
+	refused  *plan.Refusal
+	busy     map[string]*step
+	failures map[string]plan.Failure
+	images   map[string]plan.Image
+	sandbox  *sandboxStage
+	messages map[string]string // termination messages by container ID
+	changed  chan struct{}     // closed and replaced at every wake-up
+	gone     bool              // Finish is done
+
+	last corev1.PodStatus // only run touches it
+}
+
+// step is an action under way.
+type step struct {
+	action plan.Action
+	cancel context.CancelFunc
+	// sooner takes an earlier deadline for a stop.
+	sooner chan time.Time
+}
+
+func newWorker(m *Manager, pod *corev1.Pod) *worker {
+	w := &worker{
+		m:        m,
+		uid:      string(pod.UID),
+		log:      m.cfg.Log.With("pod", pod.Namespace+"/"+pod.Name, "uid", pod.UID),
+		wake:     make(chan struct{}, 1),
+		pod:      pod,
+		busy:     make(map[string]*step),
+		failures: make(map[string]plan.Failure),
+		images:   make(map[string]plan.Image),
+		messages: make(map[string]string),
+		changed:  make(chan struct{}),
+		last:     *pod.Status.DeepCopy(),
+	}
+	w.status = newStatusWriter(m.cfg.Store, pod, w.log)
+	return w
+}
+
+// setPod takes a new version of the Pod from the store. Versions that differ in
+// the status alone, our own writes, wake nobody.
+func (w *worker) setPod(pod *corev1.Pod) {
+	w.mu.Lock()
+	old := w.pod
+	w.pod = pod
+	w.mu.Unlock()
+	if old.Generation != pod.Generation || !equality.Semantic.DeepEqual(old.DeletionTimestamp, pod.DeletionTimestamp) ||
+		!equality.Semantic.DeepEqual(old.Spec, pod.Spec) {
+		w.wakeUp()
+	}
+}
+
+// wakeUp makes the worker look again. It never blocks.
+func (w *worker) wakeUp() {
+	w.mu.Lock()
+	close(w.changed)
+	w.changed = make(chan struct{})
+	w.mu.Unlock()
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run works until the Pod is gone or ctx ends.
+func (w *worker) run(ctx context.Context) {
+	acting, stop := outliving(ctx, stopBound)
+	defer stop()
+	var steps sync.WaitGroup
+	defer w.status.stop()
+	defer steps.Wait()
+	w.admit()
+	w.adopt(ctx)
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		in := w.look(acting)
+		decision := plan.Decide(in)
+		w.report(in.Pod, decision)
+		for _, action := range decision.Actions {
+			w.start(ctx, acting, &steps, action)
+		}
+		timer.Reset(untilNext(in.Now, decision.Next))
+		select {
+		case <-w.wake:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		if w.isGone() {
+			return
+		}
+	}
+}
+
+// untilNext is how long to sleep when nothing else happens.
+func untilNext(now, next time.Time) time.Duration {
+	if next.IsZero() {
+		return time.Hour
+	}
+	return max(next.Sub(now), time.Millisecond)
+}
+
+// outliving returns a context that ends a bounded time after parent, so that a
+// step under way can be finished when the agent stops.
+func outliving(parent context.Context, bound time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(parent))
+	stop := context.AfterFunc(parent, func() { time.AfterFunc(bound, cancel) })
+	return ctx, func() { stop(); cancel() }
+}
+
+func (w *worker) isGone() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.gone
+}
+
+// start begins an action unless its key is busy. A stop under way takes the
+// earlier of the two deadlines.
+func (w *worker) start(ctx, acting context.Context, steps *sync.WaitGroup, action plan.Action) {
+	key := action.Key()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if under := w.busy[key]; under != nil {
+		if action.Kind == plan.StopContainer && under.action.Kind == plan.StopContainer && action.Deadline.Before(under.action.Deadline) {
+			under.action.Deadline = action.Deadline
+			select {
+			case under.sooner <- action.Deadline:
+			default:
+			}
+		}
+		return
+	}
+	base := acting
+	if action.Kind == plan.StopContainer || action.Kind == plan.PullImage {
+		base = ctx // waits long and is safe to leave: end it with the agent
+	}
+	stepCtx, cancel := context.WithCancel(base)
+	s := &step{action: action, cancel: cancel, sooner: make(chan time.Time, 4)}
+	w.busy[key] = s
+	pod := w.pod
+	steps.Go(func() {
+		defer cancel()
+		began := time.Now()
+		err := w.do(stepCtx, pod, s)
+		w.finished(key, action, err, stepCtx.Err() != nil, time.Since(began))
+	})
+}
+
+// finished records how a step ended and wakes the worker.
+func (w *worker) finished(key string, action plan.Action, err error, canceled bool, took time.Duration) {
+	w.mu.Lock()
+	delete(w.busy, key)
+	switch {
+	case err == nil:
+		if w.failures[key].Kind == action.Kind {
+			delete(w.failures, key)
+		}
+	case !canceled:
+		reason, message := reasonOf(action.Kind, err)
+		count := 1
+		if before := w.failures[key]; before.Kind == action.Kind {
+			count += before.Count
+		}
+		w.failures[key] = plan.Failure{Kind: action.Kind, Reason: reason, Message: message, At: time.Now(), Count: count}
+	}
+	w.mu.Unlock()
+	switch {
+	case err == nil:
+		w.log.Debug(string(action.Kind), "container", action.Container, "attempt", action.Attempt, "took", took)
+	case !canceled:
+		w.log.Warn("cannot "+string(action.Kind), "container", action.Container, "err", err)
+	}
+	w.wakeUp()
+}
+
+// do carries out one action.
+func (w *worker) do(ctx context.Context, pod *corev1.Pod, s *step) error {
+	a := s.action
+	switch a.Kind {
+	case plan.CreateSandbox:
+		return w.createSandbox(ctx, pod, a.Attempt)
+	case plan.RemoveSandbox:
+		return w.removeSandbox(ctx, pod, a)
+	case plan.PullImage:
+		return w.pullImage(ctx, pod, a)
+	case plan.CreateContainer:
+		return w.createContainer(ctx, pod, a)
+	case plan.StartContainer:
+		return w.startContainer(ctx, pod, a)
+	case plan.StopContainer:
+		return w.stopContainer(ctx, pod, s)
+	case plan.RemoveContainer:
+		return w.removeContainer(ctx, pod, a)
+	case plan.Finish:
+		return w.finish(ctx, pod)
+	}
+	panic("unknown kind of action: " + string(a.Kind)) // a new kind in plan without its deed here
+}
+
+// report hands the decision's status to the store and its events to the recorder.
+func (w *worker) report(pod *corev1.Pod, d plan.Decision) {
+	for _, e := range d.Events {
+		w.event(pod, e.Container, e.Type, e.Reason, e.Message)
+	}
+	if !equality.Semantic.DeepEqual(w.last, d.Status) {
+		w.last = d.Status
+		w.status.set(d.Status)
+		if w.m.cfg.OnStatus != nil {
+			w.m.cfg.OnStatus(pod, d.Status.DeepCopy())
+		}
+	}
+	if done := d.Status.Phase == corev1.PodSucceeded || d.Status.Phase == corev1.PodFailed; done {
+		w.release()
+	}
+}

@@ -51,7 +51,7 @@ func Embedded(ctx context.Context, cfg Config) (_ *Engine, err error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	RouteLogs(cfg.Log)
+	demote := RouteLogs(cfg.Log)
 	socketDir := SocketDir(cfg.State)
 	for dir, mode := range map[string]os.FileMode{cfg.Root: 0o700, cfg.State: 0o711, socketDir: 0o700} {
 		if err := os.MkdirAll(dir, mode); err != nil {
@@ -71,6 +71,7 @@ func Embedded(ctx context.Context, cfg Config) (_ *Engine, err error) {
 		return nil, err
 	}
 	stop := func() error {
+		demote()
 		cancel()
 		return errors.Join(events.Close(), set.Close())
 	}

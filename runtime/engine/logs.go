@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"sort"
+	"sync/atomic"
 
 	ctdlog "github.com/containerd/log"
 	"github.com/sirupsen/logrus"
@@ -17,7 +18,10 @@ import (
 // read an agent's log, since whatever matters also reaches the caller as an
 // error: its errors become warnings, and the rest is shown when debugging. The logger of containerd is one for the process, and
 // so is the effect.
-func RouteLogs(log *slog.Logger) {
+//
+// The returned function makes errors count as the rest: an engine that stops
+// calls it, for then whatever was going on in the background fails, as it must.
+func RouteLogs(log *slog.Logger) (demote func()) {
 	if log == nil {
 		log = slog.Default()
 	}
@@ -25,12 +29,14 @@ func RouteLogs(log *slog.Logger) {
 	logger.SetOutput(io.Discard)
 	logger.SetFormatter(noFormat{})
 	logger.ReplaceHooks(make(logrus.LevelHooks))
-	logger.AddHook(slogHook{log.With("component", "containerd")})
+	hook := &slogHook{log: log.With("component", "containerd")}
+	logger.AddHook(hook)
 	// Shims are told the level: at "debug" each of them would log every call.
 	logger.SetLevel(logrus.ErrorLevel)
 	if log.Enabled(context.Background(), slog.LevelDebug) {
 		logger.SetLevel(logrus.InfoLevel)
 	}
+	return func() { hook.demoted.Store(true) }
 }
 
 // noFormat renders nothing: the hook has done the work.
@@ -39,16 +45,22 @@ type noFormat struct{}
 func (noFormat) Format(*logrus.Entry) ([]byte, error) { return nil, nil }
 
 // slogHook passes entries on to log.
-type slogHook struct{ log *slog.Logger }
+type slogHook struct {
+	log     *slog.Logger
+	demoted atomic.Bool
+}
 
-func (slogHook) Levels() []logrus.Level { return logrus.AllLevels }
+func (*slogHook) Levels() []logrus.Level { return logrus.AllLevels }
 
-func (h slogHook) Fire(e *logrus.Entry) error {
+func (h *slogHook) Fire(e *logrus.Entry) error {
 	ctx := e.Context
 	if ctx == nil {
 		ctx = context.Background()
 	}
 	level := slogLevel(e.Level)
+	if h.demoted.Load() && level < slog.LevelError {
+		level = slog.LevelDebug
+	}
 	if !h.log.Enabled(ctx, level) {
 		return nil
 	}

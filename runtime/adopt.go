@@ -52,7 +52,7 @@ func (r *Runtime) observe(e *entry, t *task.Process) {
 	}
 	if s.State == StateExited {
 		// On record; but the agent may have died before it freed the rest.
-		r.work.Go(func() { r.settle(e) })
+		r.work.Go(func() { r.persist(e, r.release) })
 		return
 	}
 	if t == nil {
@@ -94,7 +94,7 @@ func (r *Runtime) lost(e *entry) {
 	uid := e.status.Pod.UID
 	r.mu.Unlock()
 	if !known {
-		r.cfg.OnChange(uid)
+		r.onChange(uid)
 	}
 }
 

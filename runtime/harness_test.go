@@ -69,7 +69,7 @@ var executables = sync.OnceValues(func() (paths [2]string, err error) {
 		return paths, err
 	}
 	paths[0] = filepath.Join(dir, "containerd-shim-minikubelet-v1")
-	build := exec.Command("go", "build", "-o", paths[0], "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2")
+	build := exec.Command("go", "build", "-o", paths[0], "github.com/minikubelet/minikubelet/cmd/containerd-shim-minikubelet-v1")
 	if output, err := build.CombinedOutput(); err != nil {
 		return paths, fmt.Errorf("%w: %s", err, output)
 	}

@@ -136,6 +136,28 @@ func TestCommandNotFound(t *testing.T) {
 	}
 }
 
+// TestCommandNotFoundWhileSandboxIsMade: the failure of a container must not take the shim away from its sandbox.
+func TestCommandNotFoundWhileSandboxIsMade(t *testing.T) {
+	n := newNode(t)
+	for range 5 {
+		sandbox := n.sandbox()
+		c := n.container(sandbox, "")
+		c.Spec = n.spec(c.ID, "/no/such/command")
+		var group sync.WaitGroup
+		group.Go(func() { n.run(sandbox) })
+		group.Go(func() {
+			if s, err := n.runtime.Create(t.Context(), c); err != nil || s.Message == "" {
+				t.Errorf("after Create: %+v, error %v", s, err)
+			}
+		})
+		group.Wait()
+		if err := n.runtime.Remove(t.Context(), sandbox.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.expectNothing()
+}
+
 func TestCreateErrors(t *testing.T) {
 	n := newNode(t)
 	sandbox := n.sandbox()

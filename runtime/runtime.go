@@ -34,8 +34,8 @@ type Config struct {
 	// OOMKills gives the number of OOM kills in a container's cgroup so far; nil means never. It is called when a container ended,
 	// while its cgroup still exists, and must not block.
 	OOMKills func(cgroupsPath string) (uint64, error)
-	// OnChange is called when a container of the Pod changed by itself, that is, ended or got lost. It is called after Pod shows the
-	// change, from one goroutine, and must not block.
+	// OnChange is called when a container of the Pod ended or got lost, after Pod shows the change. It may be called from any
+	// goroutine, also from within Start and Create, but not for what Open finds, and must not block.
 	OnChange func(podUID string)
 	// ShimReady returns true as soon as containers can join the sandbox, though the sandbox's own Create may still be under way, and
 	// false when ctx ended first. Nil means that containers wait for the sandbox's Create.
@@ -65,6 +65,8 @@ type Runtime struct {
 	work   sync.WaitGroup
 
 	unpacks singleflight.Group
+	// onChange is Config.OnChange once Open has looked at everything.
+	onChange func(podUID string)
 
 	mu      sync.Mutex
 	entries map[string]*entry
@@ -135,7 +137,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		cfg.Logger = slog.Default()
 	}
 	r := &Runtime{
-		cfg: cfg, client: cfg.Client, log: cfg.Logger,
+		cfg: cfg, client: cfg.Client, log: cfg.Logger, onChange: func(string) {},
 		entries: map[string]*entry{}, pods: map[string]map[string]*entry{}, arrived: make(chan struct{}),
 	}
 	r.ctx, r.cancel = context.WithCancel(namespaces.WithNamespace(context.Background(), cfg.Namespace))
@@ -144,11 +146,13 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		r.Close()
 		return nil, err
 	}
+	r.onChange = cfg.OnChange
 	r.work.Go(func() { r.watch(stream) })
 	return r, nil
 }
 
-// Close stops following. Containers go on; what is to be recorded about them will be when the next Runtime opens.
+// Close stops following. Containers go on; what is to be recorded about them will be when the next Runtime opens. No other method may
+// run at that time or be called afterwards, except Pod, List and Status.
 func (r *Runtime) Close() {
 	r.cancel()
 	r.work.Wait()

@@ -107,17 +107,23 @@ func openLog(path string) (*os.File, int64, error) {
 }
 
 func makeDirs(dir string) error {
+	err := makeDir(dir)
+	if !os.IsNotExist(err) || filepath.Dir(dir) == dir {
+		return err
+	}
+	if err := makeDirs(filepath.Dir(dir)); err != nil {
+		return err
+	}
+	return makeDir(dir)
+}
+
+func makeDir(dir string) error {
 	err := os.Mkdir(dir, 0o755)
-	switch {
-	case err == nil:
+	if err == nil {
 		return os.Chmod(dir, 0o755)
-	case os.IsExist(err):
+	}
+	if os.IsExist(err) {
 		return nil
-	case os.IsNotExist(err) && filepath.Dir(dir) != dir:
-		if err := makeDirs(filepath.Dir(dir)); err != nil {
-			return err
-		}
-		return makeDirs(dir)
 	}
 	return err
 }

@@ -215,7 +215,7 @@ func TestModesDoNotDependOnTheUmask(t *testing.T) {
 	}
 }
 
-func TestOpenRefusesWhatIsNoRegularFile(t *testing.T) {
+func TestOpenRefusesWhatCannotBeALog(t *testing.T) {
 	dir := t.TempDir()
 	victim := filepath.Join(dir, "victim")
 	if err := os.WriteFile(victim, []byte("keep"), 0o600); err != nil {
@@ -228,7 +228,7 @@ func TestOpenRefusesWhatIsNoRegularFile(t *testing.T) {
 	if err := unix.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{link, fifo, dir} {
+	for _, path := range []string{link, fifo, dir, victim + "/0.log", "/proc/no/0.log"} {
 		if w, err := Open(Target{Path: path}); err == nil {
 			w.Close()
 			t.Errorf("%s was opened", path)

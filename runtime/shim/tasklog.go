@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package shim
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	task "github.com/containerd/containerd/api/runtime/task/v3"
+	"golang.org/x/sys/unix"
+
+	"github.com/minikubelet/minikubelet/runtime/crilog"
+)
+
+// lingering is how long the deletion of a task waits for the end of its output
+// when a process outside the container holds the other end.
+const lingering = time.Second
+
+// taskLog is the log of one task, and its standard input when it has one.
+type taskLog struct {
+	id     string
+	writer *crilog.Writer
+
+	// The ends that the container gets, until it has them.
+	stdin, stdout, stderr *os.File
+	// input keeps the container's standard input from ending when a client
+	// leaves: it ends when containerd closes it.
+	input     *os.File
+	inputOnce sync.Once
+
+	sources []source
+	drained sync.WaitGroup
+}
+
+// source is one output of the container.
+type source struct {
+	file *os.File
+	sink *crilog.Sink
+}
+
+// newTaskLog opens the log and changes the request, so that the stock service
+// leaves the output to us.
+func newTaskLog(req *task.CreateTaskRequest, target crilog.Target) (_ *taskLog, err error) {
+	t := &taskLog{id: req.ID}
+	defer func() {
+		if err != nil {
+			t.abort()
+		}
+	}()
+	if t.writer, err = crilog.Open(target); err != nil {
+		return nil, err
+	}
+	if req.Terminal {
+		return t, t.openTerminal(req)
+	}
+	if t.stdout, err = t.pipe(crilog.Stdout); err != nil {
+		return nil, err
+	}
+	if t.stderr, err = t.pipe(crilog.Stderr); err != nil {
+		return nil, err
+	}
+	if err := t.openStdin(req.Stdin); err != nil {
+		return nil, err
+	}
+	req.Stdin, req.Stdout, req.Stderr = "", "", ""
+	return t, nil
+}
+
+func (t *taskLog) pipe(s crilog.Stream) (*os.File, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("log pipe: %w", err)
+	}
+	t.sources = append(t.sources, source{r, t.writer.Sink(s)})
+	return w, nil
+}
+
+// openTerminal makes a FIFO in the bundle, to which the stock service copies
+// what it reads of the terminal. The write end is held until the service has
+// one of its own: a FIFO that nobody has opened for writing is at its end.
+func (t *taskLog) openTerminal(req *task.CreateTaskRequest) error {
+	path := filepath.Join(req.Bundle, "terminal")
+	if err := unix.Mkfifo(path, 0o600); err != nil && err != unix.EEXIST {
+		return &os.PathError{Op: "mkfifo", Path: path, Err: err}
+	}
+	r, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	t.sources = append(t.sources, source{r, t.writer.Sink(crilog.Stdout)})
+	if t.stdout, err = os.OpenFile(path, os.O_WRONLY|unix.O_NONBLOCK, 0); err != nil {
+		return err
+	}
+	req.Stdout, req.Stderr = path, ""
+	return nil
+}
+
+// openStdin opens the FIFO that clients write to. The container gets its read
+// end as it is: there is nothing to copy.
+func (t *taskLog) openStdin(path string) (err error) {
+	if path == "" {
+		return nil
+	}
+	if t.stdin, err = os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0); err != nil {
+		return err
+	}
+	if err := unix.SetNonblock(int(t.stdin.Fd()), false); err != nil { // so that opening does not wait, but reading does
+		return fmt.Errorf("standard input: %w", err)
+	}
+	t.input, err = os.OpenFile(path, os.O_WRONLY|unix.O_NONBLOCK, 0)
+	return err
+}
+
+// connect sets the standard files of the runc process that creates the task.
+func (t *taskLog) connect(c *exec.Cmd) {
+	if t.stderr == nil { // a terminal: runc itself makes it
+		return
+	}
+	c.Stdout, c.Stderr = t.stdout, t.stderr
+	if t.stdin != nil {
+		c.Stdin = t.stdin
+	}
+}
+
+// start begins to read, once the container has the other ends.
+func (t *taskLog) start(buffers *sync.Pool) {
+	t.closeOurEnds()
+	for _, s := range t.sources {
+		t.drained.Go(func() {
+			drain(s.file, s.sink, buffers)
+			s.file.Close()
+			s.sink.Close()
+		})
+	}
+}
+
+// finish returns when all that was written is in the log. It is called after
+// the container's last process has ended.
+func (t *taskLog) finish() {
+	t.closeStdin()
+	deadline := time.Now().Add(lingering)
+	for _, s := range t.sources {
+		_ = s.file.SetReadDeadline(deadline) // closed already: at its end
+	}
+	t.drained.Wait()
+	t.writer.Close()
+}
+
+// abort gives up a task that was not created. What runc may have said on the
+// container's output is in the error that the service returns.
+func (t *taskLog) abort() {
+	t.closeOurEnds()
+	t.closeStdin()
+	for _, s := range t.sources {
+		s.file.Close()
+	}
+	if t.writer != nil {
+		t.writer.Close()
+	}
+}
+
+func (t *taskLog) closeOurEnds() {
+	for _, f := range []*os.File{t.stdin, t.stdout, t.stderr} {
+		if f != nil {
+			f.Close()
+		}
+	}
+}
+
+func (t *taskLog) closeStdin() {
+	t.inputOnce.Do(func() {
+		if t.input != nil {
+			t.input.Close()
+		}
+	})
+}
+
+// drainSize is the capacity of a pipe.
+const drainSize = 64 << 10
+
+// drain copies until the end of the file. When its read deadline has passed it
+// takes what is there by then, and no more. No memory is held while waiting.
+func drain(file *os.File, sink *crilog.Sink, buffers *sync.Pool) {
+	conn, err := file.SyscallConn()
+	if err != nil {
+		return
+	}
+	for {
+		ended := false
+		err := conn.Read(func(fd uintptr) bool {
+			more := false
+			more, ended = copyOnce(int(fd), sink, buffers)
+			return more || ended
+		})
+		if ended {
+			return
+		}
+		if err != nil { // the deadline
+			_ = conn.Control(func(fd uintptr) { copyOnce(int(fd), sink, buffers) })
+			return
+		}
+	}
+}
+
+// copyOnce copies what one read gives, if anything.
+func copyOnce(fd int, sink *crilog.Sink, buffers *sync.Pool) (more, ended bool) {
+	buf := buffers.Get().(*[drainSize]byte)
+	defer buffers.Put(buf)
+	for {
+		n, err := syscall.Read(fd, buf[:])
+		switch {
+		case err == syscall.EINTR:
+			continue
+		case err == syscall.EAGAIN:
+			return false, false
+		case err != nil || n == 0:
+			return false, true
+		}
+		_, _ = sink.Write(buf[:n]) // never fails
+		return true, false
+	}
+}

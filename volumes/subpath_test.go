@@ -125,8 +125,8 @@ func TestSubPathEscape(t *testing.T) {
 			return
 		}
 		pinned++
-		if !contains(root, src) {
-			rt.Fatalf("subPath %q leads out of the volume", sub)
+		if info, err := os.Stat(src); err != nil || !contains(root, info) {
+			rt.Fatalf("subPath %q leads out of the volume: %v", sub, err)
 		}
 	})
 	if pinned == 0 {
@@ -134,12 +134,9 @@ func TestSubPathEscape(t *testing.T) {
 	}
 }
 
-// contains tells whether the object at path is one of those below root.
-func contains(root, path string) bool {
-	want, err := os.Stat(path)
-	if err != nil {
-		return false
-	}
+// contains tells whether the object is one of those below root. Nothing may
+// change there meanwhile.
+func contains(root string, want fs.FileInfo) bool {
 	found := false
 	filepath.WalkDir(root, func(_ string, d fs.DirEntry, err error) error {
 		if err == nil {
@@ -179,13 +176,17 @@ func TestSubPathRace(t *testing.T) {
 		}
 	}()
 	outcomes := map[string]int{}
+	var pins []fs.FileInfo
 	for i := range 300 {
 		src, err := subPath(t, m, pod, vols, fmt.Sprintf("x/y/z%d", i%3))
 		switch {
-		case err == nil && !contains(root, src):
-			t.Fatal("led out of the volume")
 		case err == nil:
 			outcomes["pinned"]++
+			info, err := os.Stat(src)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pins = append(pins, info)
 		case strings.Contains(err.Error(), "leads out"):
 			outcomes["refused"]++
 		default:
@@ -195,6 +196,11 @@ func TestSubPathRace(t *testing.T) {
 	close(stop)
 	<-done
 	t.Log(outcomes)
+	for _, pin := range pins {
+		if !contains(root, pin) {
+			t.Fatalf("%s led out of the volume", pin.Name())
+		}
+	}
 	if left, _ := os.ReadDir(filepath.Join(victim, "y")); len(left) > 0 {
 		t.Errorf("made outside: %v", left)
 	}

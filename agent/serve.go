@@ -10,11 +10,13 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
 
+	"github.com/minikubelet/minikubelet/apiserver"
 	"github.com/minikubelet/minikubelet/podmgr"
 	"github.com/minikubelet/minikubelet/runtime/image"
 )
@@ -34,10 +36,15 @@ func Serve(ctx context.Context, cfg Config, log *slog.Logger, ready func()) (err
 	if err := a.forgetRuns(); err != nil {
 		return err
 	}
+	socket, err := apiserver.Listen(filepath.Join(a.cfg.RunDir, "api.sock"))
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	done := make(chan error, 2)
+	done := make(chan error, 3)
 	go func() { done <- a.Run(ctx) }()
+	go func() { done <- apiserver.Serve(ctx, socket, apiserver.Handler(a.store), log) }()
 	go func() {
 		a.importArchives(ctx)
 		done <- newManifests(a.cfg.Manifests, a.cfg.NodeName, a.store, log).run(ctx)
@@ -49,7 +56,7 @@ func Serve(ctx context.Context, cfg Config, log *slog.Logger, ready func()) (err
 	first := <-done
 	cancel(first)
 	log.Info("stopping; running Pods go on running")
-	return errors.Join(first, <-done)
+	return errors.Join(first, <-done, <-done)
 }
 
 // importArchives takes in the image archives that lie in the data directory.

@@ -165,17 +165,15 @@ func (n *Network) refresh() error {
 	if err != nil {
 		return err
 	}
-	last := n.pool.last
-	n.pool = newPool(n.subnet)
 	n.pods = map[string]Attachment{}
+	used := map[netip.Addr]string{}
 	for _, p := range ports {
-		if p.Alias.UID == "" {
-			continue
+		if p.Alias.UID != "" && n.subnet.Contains(p.Alias.IP) {
+			n.seen(p.Alias, p.Name)
+			used[p.Alias.IP] = p.Alias.UID
 		}
-		n.seen(p.Alias, p.Name)
-		n.pool.mark(p.Alias.IP, p.Alias.UID)
 	}
-	n.pool.last = max(n.pool.last, last)
+	n.pool.reset(used)
 	return nil
 }
 

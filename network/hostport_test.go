@@ -84,7 +84,7 @@ func testHostPorts(t *testing.T, host, internet netnsT) {
 		}))
 		lo, err := h.LinkByName("lo")
 		must(t, err)
-		must(t, h.LinkSetDown(lo))
+		must(t, h.AddrDel(lo, addrOf(netip.MustParseAddr("127.0.0.1"), netip.MustParsePrefix("127.0.0.0/8"))))
 		must(t, h.RouteAdd(routeTo(eth.Attrs().Index, "127.0.0.1/32", n.Gateway())))
 		wantAnswer(t, client.netnsT, "tcp4", "127.0.0.1:6443", "")
 	})

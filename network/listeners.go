@@ -16,8 +16,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -143,35 +141,4 @@ func ownerOf(inode string) string {
 		return fmt.Sprintf("process %s (%s)", pid, strings.TrimSpace(string(comm)))
 	}
 	return "a process of the host"
-}
-
-// forgetFlows deletes the connection tracking entries of UDP ports.
-func (n *Network) forgetFlows(changed []mapping) error {
-	var filters []netlink.CustomConntrackFilter
-	for _, m := range changed {
-		if m.Protocol != corev1.ProtocolUDP {
-			continue
-		}
-		f := &netlink.ConntrackFilter{}
-		if err := errors.Join(f.AddProtocol(unix.IPPROTO_UDP), f.AddPort(netlink.ConntrackOrigDstPort, m.Port)); err != nil {
-			return fmt.Errorf("conntrack filter of %s: %w", m.HostPort, err)
-		}
-		filters = append(filters, f)
-	}
-	if len(filters) == 0 {
-		return nil
-	}
-	err := inNetns(n.host, func() error {
-		h, err := netlink.NewHandle(unix.NETLINK_NETFILTER)
-		if err != nil {
-			return err
-		}
-		defer h.Close()
-		_, err = h.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, filters...)
-		return err
-	})
-	if err != nil {
-		n.log.Warn("UDP flows to a changed hostPort go on to their old place until they time out", "error", err)
-	}
-	return nil
 }

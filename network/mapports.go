@@ -3,7 +3,6 @@
 package network
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 )
@@ -128,13 +127,13 @@ func (n *Network) dropOrphanPorts() error {
 	return n.changePorts(remove, nil)
 }
 
-// changePorts changes the table and makes the kernel forget where it sent the
-// packets of UDP ports before: those have no handshake to notice the change by.
+// changePorts changes the table and lets UDP flows take notice.
 func (n *Network) changePorts(remove, add []mapping) error {
 	if err := n.nat.change(remove, add); err != nil {
 		return err
 	}
-	return errors.Join(n.forgetFlows(remove), n.forgetFlows(add))
+	n.forgetFlows(append(remove, add...))
+	return nil
 }
 
 // routeLoopback lets connections to 127.0.0.1 on the host be sent to Pods, by

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sync/errgroup"
 )
 
 func TestPodsReachEachOtherTheHostAndBeyond(t *testing.T) {
@@ -397,4 +398,44 @@ func BenchmarkDetach(b *testing.B) {
 		ns.Close()
 		b.StartTimer()
 	}
+}
+
+// Workers of many Pods attach and detach at once.
+func TestConcurrentAttach(t *testing.T) {
+	ctx := context.Background()
+	host, _ := newHost(t)
+	n := openTest(t, host, Config{})
+	const pods = 24
+	spaces := make([]netnsT, pods)
+	for i := range spaces {
+		spaces[i] = newNetns(t)
+	}
+	got := make([]Attachment, pods)
+	var g errgroup.Group
+	for i := range pods {
+		g.Go(func() (err error) {
+			r := Request{UID: fmt.Sprint("pod", i), Netns: spaces[i].path, HostPorts: []HostPort{{Port: uint16(7000 + i), ContainerPort: 80}}}
+			if _, err = n.Attach(ctx, r); err != nil || i%2 == 0 {
+				got[i], err = n.Attach(ctx, r)
+				return err
+			}
+			return n.Detach(ctx, r.UID)
+		})
+	}
+	must(t, g.Wait())
+	seen := map[netip.Addr]bool{}
+	found, err := n.Attached()
+	must(t, err)
+	for _, a := range found {
+		seen[a.IP] = true
+	}
+	if len(found) != pods/2 || len(seen) != pods/2 || len(n.nat.mappings) != pods/2 {
+		t.Errorf("%d Pods with %d addresses and %d hostPorts, want %d", len(found), len(seen), len(n.nat.mappings), pods/2)
+	}
+	for i := 0; i < pods; i += 2 {
+		if !seen[got[i].IP] {
+			t.Errorf("pod%d lost %s", i, got[i].IP)
+		}
+	}
+	threadsAreHome(t)
 }

@@ -12,16 +12,19 @@ import (
 var ErrNoAddress = errors.New("no free Pod address")
 
 // pool hands out the addresses of a subnet. The first one is the gateway's; the
-// first and last numbers of the subnet are never given. It goes round: a freed
-// address is given again only after all the others. Not safe for concurrent use.
+// first and last numbers of the subnet are never given. Of the free addresses it
+// gives the one that was freed longest ago, so that what still speaks to a
+// deleted Pod does not soon reach another. Not safe for concurrent use.
 type pool struct {
 	subnet netip.Prefix
 	used   map[netip.Addr]string // address -> Pod UID
-	last   uint32                // the address given last
+	freed  map[netip.Addr]uint64 // when it was freed, by the count of releases
+	frees  uint64
+	last   uint32 // the address given last; the search begins behind it
 }
 
 func newPool(subnet netip.Prefix) *pool {
-	return &pool{subnet: subnet, used: map[netip.Addr]string{}, last: toUint32(subnet.Addr()) + 1}
+	return &pool{subnet: subnet, used: map[netip.Addr]string{}, freed: map[netip.Addr]uint64{}, last: toUint32(subnet.Addr()) + 1}
 }
 
 func (p *pool) gateway() netip.Addr { return p.subnet.Addr().Next() }
@@ -38,29 +41,44 @@ func (p *pool) size() int {
 	return int(hi - lo + 1)
 }
 
-// take gives the next free address to the Pod.
+// take gives a free address to the Pod.
 func (p *pool) take(uid string) (netip.Addr, error) {
 	lo, hi := p.bounds()
 	n := p.last
+	var best netip.Addr
 	for range p.size() {
 		if n++; n > hi || n < lo {
 			n = lo
 		}
 		ip := fromUint32(n)
-		if _, inUse := p.used[ip]; !inUse {
-			p.used[ip] = uid
-			p.last = n
-			return ip, nil
+		if _, inUse := p.used[ip]; inUse {
+			continue
+		}
+		if !best.IsValid() || p.freed[ip] < p.freed[best] {
+			best = ip
+		}
+		if p.freed[best] == 0 {
+			break // never had an owner that we know of
 		}
 	}
-	return netip.Addr{}, fmt.Errorf("%w: all %d addresses of %s are in use; remove Pods or choose a larger --pod-subnet", ErrNoAddress, p.size(), p.subnet)
+	if !best.IsValid() {
+		return netip.Addr{}, fmt.Errorf("%w: all %d addresses of %s are in use; remove Pods or choose a larger --pod-subnet", ErrNoAddress, p.size(), p.subnet)
+	}
+	p.used[best] = uid
+	p.last = toUint32(best)
+	return best, nil
 }
 
-// mark records an address as found in use. Addresses outside the subnet are
-// ignored: they take nothing away from it.
-func (p *pool) mark(ip netip.Addr, uid string) {
-	if p.subnet.Contains(ip) {
-		p.used[ip] = uid
+// reset replaces what is in use by what was found; an address that is no longer
+// in use counts as freed now.
+func (p *pool) reset(found map[netip.Addr]string) {
+	for ip, uid := range p.used {
+		if _, still := found[ip]; !still {
+			p.release(uid)
+		}
+	}
+	p.used = found
+	for ip := range found {
 		p.last = max(p.last, toUint32(ip))
 	}
 }
@@ -70,6 +88,8 @@ func (p *pool) release(uid string) {
 	for ip, owner := range p.used {
 		if owner == uid {
 			delete(p.used, ip)
+			p.frees++
+			p.freed[ip] = p.frees
 		}
 	}
 }

@@ -99,7 +99,8 @@ func testHostPorts(t *testing.T, host, internet netnsT) {
 	wantAnswer(t, internet, "udp4", uplinkAddr+":5353", "again "+internetAddr)
 }
 
-// A client that keeps its UDP socket reaches the Pod that has the port now.
+// A client that keeps its UDP socket, open since before there was a mapping,
+// reaches the Pod that has the port now.
 func TestUDPFlowsFollowTheMapping(t *testing.T) {
 	ctx := context.Background()
 	host, internet := newHost(t)
@@ -110,6 +111,7 @@ func TestUDPFlowsFollowTheMapping(t *testing.T) {
 		return err
 	}))
 	defer c.Close()
+	exchange(t, c) // nobody answers: the flow is the host's now
 	for _, uid := range []string{"first", "second"} {
 		p := attach(t, n, uid, HostPort{Port: 5353, ContainerPort: 53, Protocol: corev1.ProtocolUDP})
 		serveUDP(t, p.netnsT, uid, "0.0.0.0:53")

@@ -67,6 +67,11 @@ func (r *Runtime) observe(e *entry, t *task.Process) {
 	case task.Status_CREATED:
 		r.change(e, func(s *Status) { s.State, s.PID = StateCreated, int(t.Pid) })
 	case task.Status_STOPPED:
+		r.change(e, func(s *Status) {
+			if s.StartedAt.IsZero() {
+				s.StartedAt = s.CreatedAt
+			}
+		})
 		r.exited(e, t.ExitStatus, t.ExitedAt.AsTime())
 	default:
 		var restore *Status

@@ -195,6 +195,9 @@ func (n *node) dispose() {
 		n.expectNothing()
 		n.stop()
 	}
+	for _, pid := range n.processes() {
+		_ = unix.Kill(pid, unix.SIGKILL)
+	}
 	for _, path := range mountsBelow(n.dir) {
 		n.t.Errorf("left over: mount %s", path)
 		_ = unix.Unmount(path, unix.MNT_DETACH)
@@ -210,9 +213,22 @@ func (n *node) dispose() {
 func (n *node) removeCgroups() {
 	groups, _ := filepath.Glob("/sys/fs/cgroup/*" + n.cgroup)
 	for _, group := range append(groups, "/sys/fs/cgroup"+n.cgroup) {
-		children, _ := filepath.Glob(group + "/*/")
-		for _, path := range append(children, group) {
-			if err := unix.Rmdir(path); err != nil && err != unix.ENOENT {
+		var paths []string
+		children, _ := os.ReadDir(group)
+		for _, child := range children {
+			if child.IsDir() {
+				paths = append(paths, filepath.Join(group, child.Name()))
+			}
+		}
+		for _, path := range append(paths, group) {
+			var err error
+			for range 50 { // a cgroup is busy for a moment after its last process has ended
+				if err = unix.Rmdir(path); err != unix.EBUSY {
+					break
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			if err != nil && err != unix.ENOENT {
 				n.t.Errorf("left over: cgroup %s: %v", path, err)
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -211,6 +212,23 @@ func TestCreateCancelled(t *testing.T) {
 			t.Fatal(err)
 		}
 		n.expectNothing()
+	}
+}
+
+func TestLog(t *testing.T) {
+	n := newNode(t)
+	sandbox := n.sandbox()
+	n.run(sandbox)
+	c := n.container(sandbox, "echo out; echo err >&2")
+	c.LogPath = filepath.Join(n.dir, "a b?%.log")
+	n.run(c)
+	n.await(c.ID, StateExited)
+	if err := n.runtime.Remove(t.Context(), c.ID); err != nil {
+		t.Fatal(err)
+	}
+	log, err := os.ReadFile(c.LogPath)
+	if err != nil || !strings.Contains(string(log), " stdout F out\n") || !strings.Contains(string(log), " stderr F err\n") {
+		t.Errorf("log %q, error %v", log, err)
 	}
 }
 

@@ -38,7 +38,8 @@ type Config struct {
 	// goroutine, also from within Start and Create, but not for what Open finds, and must not block.
 	OnChange func(podUID string)
 	// ShimReady returns true as soon as containers can join the sandbox, though the sandbox's own Create may still be under way, and
-	// false when ctx ended first. Nil means that containers wait for the sandbox's Create.
+	// false when ctx ended first. Nil means that containers wait for the sandbox's Create. It asks for a shim that ignores Shutdown while
+	// it creates a task: containerd's own ends when a container is refused before the sandbox's task exists.
 	ShimReady func(ctx context.Context, sandboxID string) bool
 	// KeepsExits says that this containerd, when it starts, keeps the tasks that ended while it was down. Where it is false, as with
 	// any containerd that is not embedded, the runtime sees to that with a sandbox record for each container.

@@ -13,6 +13,9 @@ import (
 	"github.com/containerd/errdefs/pkg/errgrpc"
 )
 
+// recordTime bounds the writing of a start time.
+const recordTime = 10 * time.Second
+
 // startErrorCode is the exit code of a container that could not be started, as Kubernetes' container runtimes report it.
 const startErrorCode = 128
 
@@ -61,12 +64,15 @@ func (r *Runtime) Start(ctx context.Context, id string) error {
 	return nil
 }
 
-// recordStart makes the start time durable. Should the agent die before, the process' own start time stands in for it.
+// recordStart makes the start time durable, also while Close waits. Should the agent die before, the process' own start time stands
+// in for it, or the time of creation when the container has ended by then.
 func (r *Runtime) recordStart(s Status) {
-	_, err := r.client.ContainerService().Update(r.ctx, containers.Container{
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), recordTime)
+	defer cancel()
+	_, err := r.client.ContainerService().Update(ctx, containers.Container{
 		ID: s.ID, Labels: map[string]string{labelStartedAt: formatTime(s.StartedAt)},
 	}, "labels."+labelStartedAt)
-	if !gone(err) && r.ctx.Err() == nil {
+	if !gone(err) {
 		r.log.Warn("the start time of a container is not on record", "container", s.ID, "error", err)
 	}
 }

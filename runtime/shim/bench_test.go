@@ -134,7 +134,8 @@ func newBench(t testing.TB) *bench {
 type rig struct {
 	*bench
 	*engine.Engine
-	ctx context.Context
+	ctx     context.Context
+	stopped bool
 }
 
 func (b *bench) start(t testing.TB) *rig {
@@ -144,14 +145,17 @@ func (b *bench) start(t testing.TB) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var once sync.Once
-	r := &rig{b, e, e.Context(context.Background())}
-	t.Cleanup(func() { once.Do(func() { r.stop(t) }) })
+	r := &rig{bench: b, Engine: e, ctx: e.Context(context.Background())}
+	t.Cleanup(func() { r.stop(t) })
 	return r
 }
 
-// stop removes all containers and ends the engine.
+// stop removes all containers and ends the engine, once.
 func (r *rig) stop(t testing.TB) {
+	if r.stopped {
+		return
+	}
+	r.stopped = true
 	ctx, cancel := context.WithTimeout(r.ctx, 30*time.Second)
 	defer cancel()
 	list, err := r.Client().Containers(ctx)

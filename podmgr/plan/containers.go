@@ -28,7 +28,12 @@ func (v *view) status(m *member, ending bool) corev1.ContainerStatus {
 		State:        v.waitingState("", ""),
 	}
 	v.fromRecord(m, &s)
-	if !ending {
+	switch {
+	case m.role == initRole && v.appRan():
+		if s.State.Waiting != nil {
+			s.State = corev1.ContainerState{Terminated: inferred()}
+		}
+	case !ending:
 		v.whileWaiting(m, &s)
 	}
 	up, ready := started(m), isReady(m)
@@ -184,6 +189,12 @@ func ended(c *Container) *corev1.ContainerStateTerminated {
 		t.Reason = "Error"
 	}
 	return t
+}
+
+// inferred is the end of an init container without a record in a Pod whose apps ran.
+func inferred() *corev1.ContainerStateTerminated {
+	return &corev1.ContainerStateTerminated{Reason: "Completed",
+		Message: "Unable to get init container status from container runtime and pod has been initialized, treat it as exited normally"}
 }
 
 // lost is the end of a container that nobody saw.

@@ -133,7 +133,7 @@ func (v *view) stopOrdered(d *draft, deadline time.Time, message string) (quiet 
 // quiet says whether no container runs and none may be about to.
 func (v *view) quiet() bool {
 	for _, m := range v.members() {
-		if m.running() || m.made != nil || v.Seen.Busy[m.key()] {
+		if v.Seen.Busy[m.key()] {
 			return false
 		}
 	}

@@ -102,8 +102,12 @@ func (j *judge) allowed(a Action) error {
 			return err
 		}
 	case RemoveContainer:
-		if c := j.container(a.ID); c == nil || c.State == Running {
+		c := j.container(a.ID)
+		if c == nil || c.State == Running {
 			return fmt.Errorf("it runs, or is not there: %v", c)
+		}
+		if c.State == Exited && !j.endReported(c) {
+			return fmt.Errorf("its end was not reported")
 		}
 	case StopContainer:
 		if a.Deadline.Before(j.now) {
@@ -118,6 +122,20 @@ func (j *judge) allowed(a Action) error {
 		return fmt.Errorf("the Pod is at its end")
 	}
 	return nil
+}
+
+// endReported says whether the last status has the end of this attempt, or a later
+// attempt.
+func (j *judge) endReported(c *Container) bool {
+	for _, s := range append(append([]corev1.ContainerStatus{}, j.last.InitContainerStatuses...), j.last.ContainerStatuses...) {
+		if s.Name != c.Name {
+			continue
+		}
+		now, before := s.State.Terminated, s.LastTerminationState.Terminated
+		return int(s.RestartCount) > c.Attempt || now != nil && now.ContainerID == containerID(c.ID) ||
+			before != nil && before.ContainerID == containerID(c.ID)
+	}
+	return false
 }
 
 func (j *judge) mayCreate(a Action) error {

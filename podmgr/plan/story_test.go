@@ -29,6 +29,8 @@ import (
 //	stubborn c          ignores the stop signal
 //	change c            its image is changed
 //	sandbox dies | agent restarts | reboot
+//	lost a              every record of it is gone
+//	stranger            a container runs in the Pod that its spec does not have
 //	delete grace=30
 //	refuse OutOfcpu message…
 //	(hold, fail, image, pull and stubborn before the first of the others set the scene)
@@ -117,6 +119,16 @@ func (s *story) run(d *datadriven.TestData) {
 		s.pod.Generation++
 	case "sandbox":
 		s.sandboxes[len(s.sandboxes)-1].State = Exited
+	case "stranger":
+		s.containers = append(s.containers, Container{ID: "stranger-0", Name: "stranger", State: Running, SandboxID: "sandbox-0"})
+	case "lost":
+		kept := s.containers[:0]
+		for _, c := range s.containers {
+			if c.Name != arg(0) {
+				kept = append(kept, c)
+			}
+		}
+		s.containers = kept
 	case "agent":
 		s.agentRestarts()
 	case "reboot":

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// TestInitContainersRunInOrderBeforeAppsInParallel lets every container write the
+// kernel's clock into a shared volume, and proves the order by what they wrote.
+func TestInitContainersRunInOrderBeforeAppsInParallel(t *testing.T) {
+	n := newNode(t)
+	n.start()
+	stamp := func(name string, seconds int) string {
+		return fmt.Sprintf(`echo "%[1]s begin $(cut -d' ' -f1 /proc/uptime)" >>/v/order; sleep %[2]d; echo "%[1]s end $(cut -d' ' -f1 /proc/uptime)" >>/v/order`, name, seconds)
+	}
+	n.apply("order.yaml", `
+apiVersion: v1
+kind: Pod
+metadata: {name: order}
+spec:
+  restartPolicy: Never
+  initContainers:
+`+container("one", stamp("one", 1))+container("two", stamp("two", 1))+container("three", stamp("three", 0))+`
+  containers:
+`+container("left", stamp("left", 2))+container("right", stamp("right", 2))+container("show", "sleep 4; cat /v/order")+`
+  volumes: [{name: v, emptyDir: {}}]
+`)
+	pod := n.awaitPhase("order", corev1.PodSucceeded)
+	at := map[string]float64{}
+	var order []string
+	for _, line := range n.log(pod, "show", 0) {
+		var name, what string
+		var when float64
+		if _, err := fmt.Sscan(line, &name, &what, &when); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		at[name+" "+what] = when
+		order = append(order, name+" "+what)
+	}
+	want := []string{"one begin", "one end", "two begin", "two end", "three begin", "three end"}
+	if len(order) != 10 || !slices.Equal(order[:6], want) {
+		t.Fatalf("order %q", order)
+	}
+	for _, app := range []string{"left", "right"} {
+		if at[app+" begin"] < at["three end"] {
+			t.Errorf("%s began before the last init container's end: %v", app, at)
+		}
+	}
+	if at["left begin"] >= at["right end"] || at["right begin"] >= at["left end"] {
+		t.Errorf("the apps did not run at the same time: %v", at)
+	}
+	if got := pod.Status.InitContainerStatuses[1].State.Terminated; got == nil || got.Reason != "Completed" {
+		t.Errorf("status of the second init container: %+v", got)
+	}
+}
+
+// container is one of busybox with a shell command and the volume v.
+func container(name, script string) string {
+	return "  - {name: " + name + ", image: busybox, imagePullPolicy: IfNotPresent, command: [sh, -c, '" +
+		strings.ReplaceAll(script, "'", "''") + "'], volumeMounts: [{name: v, mountPath: /v}]}\n"
+}

@@ -6,14 +6,15 @@ package main
 
 import (
 	"context"
-
-	_ "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/task/plugin" // the runc task service
-	containerd "github.com/containerd/containerd/v2/pkg/shim"
+	"fmt"
+	"os"
 
 	"github.com/minikubelet/minikubelet/runtime/shim"
 )
 
 func main() {
-	shim.Register()
-	containerd.RunShim(context.Background(), shim.NewManager())
+	if err := shim.Main(context.Background()); err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", shim.Runtime, err)
+		os.Exit(1)
+	}
 }

@@ -6,7 +6,8 @@
 //   - it writes the containers' logs itself (crilog), so that no other process,
 //     the agent least of all, is needed for a container to go on writing;
 //   - its delete command does not ask runc to delete what is already gone;
-//   - it is tuned for little memory, since there is one for each Pod.
+//   - it is tuned for little memory and no work when idle, since there is one
+//     for each Pod.
 //
 // The package imports crilog and containerd. It keeps this invariant: when the
 // deletion of a task returns, all that its process had written is in its log.

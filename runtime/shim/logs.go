@@ -45,19 +45,17 @@ func newLogs() *logs {
 	}
 }
 
-// UnaryServerInterceptor is what containerd's shim asks its plugins for.
-func (l *logs) UnaryServerInterceptor() ttrpc.UnaryServerInterceptor {
-	return func(ctx context.Context, unmarshal ttrpc.Unmarshaler, info *ttrpc.UnaryServerInfo, method ttrpc.Method) (any, error) {
-		switch info.FullMethod {
-		case service + "Create":
-			return l.create(ctx, unmarshal, method)
-		case service + "Delete":
-			return l.delete(ctx, unmarshal, method)
-		case service + "CloseIO":
-			return l.closeIO(ctx, unmarshal, method)
-		}
-		return method(ctx, unmarshal)
+// intercept is a ttrpc.UnaryServerInterceptor.
+func (l *logs) intercept(ctx context.Context, unmarshal ttrpc.Unmarshaler, info *ttrpc.UnaryServerInfo, method ttrpc.Method) (any, error) {
+	switch info.FullMethod {
+	case service + "Create":
+		return l.create(ctx, unmarshal, method)
+	case service + "Delete":
+		return l.delete(ctx, unmarshal, method)
+	case service + "CloseIO":
+		return l.closeIO(ctx, unmarshal, method)
 	}
+	return method(ctx, unmarshal)
 }
 
 func (l *logs) create(ctx context.Context, unmarshal ttrpc.Unmarshaler, method ttrpc.Method) (any, error) {

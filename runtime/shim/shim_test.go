@@ -13,12 +13,14 @@ import (
 
 	"github.com/containerd/containerd/api/services/tasks/v1"
 	"golang.org/x/sys/unix"
+
+	"github.com/minikubelet/minikubelet/runtime/engine"
 )
 
 func TestLogIsCompleteWhenTheTaskIsDeleted(t *testing.T) {
 	b := newBench(t)
 	r := b.start(t)
-	r.run(t, taskSpec{id: "a", script: "echo out; echo err >&2; seq 1 20000; printf tail; exit 3", max: 50_000})
+	shim := r.shimPID(t, r.run(t, taskSpec{id: "a", script: "echo out; echo err >&2; seq 1 20000; printf tail; sleep 0.1; exit 3", max: 50_000}))
 	if code := r.wait(t, "a"); code != 3 {
 		t.Errorf("exit code %d, want 3", code)
 	}
@@ -43,6 +45,11 @@ func TestLogIsCompleteWhenTheTaskIsDeleted(t *testing.T) {
 			t.Errorf("%s is left: %v", left, err)
 		}
 	}
+	waitFor(t, "the shim and its socket to go", func() bool {
+		left, err := os.ReadDir(engine.SocketDir(b.State))
+		cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", shim)) // a zombie has none
+		return err == nil && len(left) == 0 && len(cmdline) == 0
+	})
 }
 
 // A Pod's containers share a shim; each has its log.

@@ -14,9 +14,10 @@ const (
 	deadlineMessage  = "Pod was active on the node longer than the specified deadline"
 )
 
-// lastChance is what a sidecar still gets when the grace period is over before its
-// turn to stop came: the kubelet's minimum.
-const lastChance = 2 * time.Second
+// minGrace is the least time that a container gets between the stop signal and
+// SIGKILL, as in the kubelet: also with a grace period of 0, and a sidecar whose turn
+// to stop did not come before the grace period was over.
+const minGrace = 2 * time.Second
 
 // deleted says whether the Pod's end was asked for.
 func (v *view) deleted() bool { return v.Pod.DeletionTimestamp != nil }
@@ -81,7 +82,11 @@ func (v *view) shutDown(d *draft) {
 func (v *view) stopBy() time.Time {
 	switch {
 	case v.deleted():
-		return v.Pod.DeletionTimestamp.Time
+		end := v.Pod.DeletionTimestamp.Time
+		if s := v.Pod.DeletionGracePeriodSeconds; s != nil {
+			end = end.Add(max(minGrace-time.Duration(*s)*time.Second, 0))
+		}
+		return end
 	case v.overdue():
 		return v.activeDeadline().Add(v.grace())
 	}
@@ -119,7 +124,7 @@ func (v *view) stopOrdered(d *draft, deadline time.Time, message string) (quiet 
 		}
 		switch {
 		case over:
-			v.stop(d, m.ran, deadline.Add(lastChance), message)
+			v.stop(d, m.ran, deadline.Add(minGrace), message)
 		case quiet:
 			v.stop(d, m.ran, deadline, message)
 		default:

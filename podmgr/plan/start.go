@@ -138,7 +138,7 @@ func (v *view) stop(d *draft, c *Container, deadline time.Time, message string) 
 // grace is the Pod's termination grace period.
 func (v *view) grace() time.Duration {
 	if s := v.Pod.Spec.TerminationGracePeriodSeconds; s != nil {
-		return time.Duration(*s) * time.Second
+		return max(time.Duration(*s)*time.Second, minGrace)
 	}
 	return 30 * time.Second
 }
@@ -153,5 +153,5 @@ func (v *view) probeGrace(m *member) time.Duration {
 	if v.changed(m.ran) || p == nil || p.TerminationGracePeriodSeconds == nil {
 		return v.grace()
 	}
-	return time.Duration(*p.TerminationGracePeriodSeconds) * time.Second
+	return max(time.Duration(*p.TerminationGracePeriodSeconds)*time.Second, minGrace)
 }

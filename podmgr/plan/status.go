@@ -11,6 +11,9 @@ import (
 
 // report makes the Pod's status. ending: nothing will be started any more.
 func (v *view) report(ending bool) corev1.PodStatus {
+	if v.refusedBefore() {
+		return v.Last
+	}
 	start := metav1.NewTime(v.startTime())
 	s := corev1.PodStatus{
 		ObservedGeneration: v.Pod.Generation,
@@ -20,7 +23,7 @@ func (v *view) report(ending bool) corev1.PodStatus {
 	if s.QOSClass == "" {
 		s.QOSClass = v.Last.QOSClass
 	}
-	if v.Refused != nil && (v.Last.Phase == "" || v.Last.Phase == corev1.PodFailed) && len(v.Seen.Containers) == 0 {
+	if v.Refused != nil && !terminal(v.Last.Phase) && len(v.Last.ContainerStatuses) == 0 && len(v.Seen.Containers) == 0 {
 		s.Phase, s.Reason, s.Message = corev1.PodFailed, v.Refused.Reason, "Pod was rejected: "+v.Refused.Message
 		return s
 	}
@@ -37,6 +40,12 @@ func (v *view) report(ending bool) corev1.PodStatus {
 	}
 	s.Conditions = v.conditions(&s)
 	return s
+}
+
+// refusedBefore says whether the Pod was turned down, perhaps by an earlier agent: it
+// ended without a container. Its status stays as it is.
+func (v *view) refusedBefore() bool {
+	return terminal(v.Last.Phase) && len(v.Last.ContainerStatuses) == 0 && len(v.Seen.Containers) == 0 && len(v.Seen.Sandboxes) == 0
 }
 
 // settlePhase sets phase, reason and message. A terminal phase is reported only

@@ -30,11 +30,12 @@ import (
 //	change c            its image is changed
 //	sandbox dies | agent restarts | reboot
 //	lost a              every record of it is gone
+//	probe a liveness fails            what a probe of a came to
 //	stranger            a container runs in the Pod that its spec does not have
 //	delete grace=30
-//	refuse OutOfcpu message…
+//	refuse OutOfcpu message… | admit
 //	(hold, fail, image, pull and stubborn before the first of the others set the scene)
-//	edit c subpath|bidirectional|podip|secret|shared|podlimit=1Gi   changes to the spec before the first step
+//	edit c subpath|bidirectional|podip|secret|shared|podlimit=1Gi|startup|readiness|liveness|restart-on=3|gate=x   changes to the spec before the first step
 //	go                  nothing happens, but the agent looks
 //	status | conditions more of the status
 func TestStories(t *testing.T) {
@@ -119,6 +120,17 @@ func (s *story) run(d *datadriven.TestData) {
 		s.pod.Generation++
 	case "sandbox":
 		s.sandboxes[len(s.sandboxes)-1].State = Exited
+	case "probe":
+		c := s.live(arg(0))
+		result := map[string]ProbeResult{"succeeds": ProbeSucceeded, "fails": ProbeFailed}[arg(2)]
+		switch arg(1) {
+		case "startup":
+			c.Probes.Startup = result
+		case "readiness":
+			c.Probes.Readiness = result
+		case "liveness":
+			c.Probes.Liveness = result
+		}
 	case "stranger":
 		s.containers = append(s.containers, Container{ID: "stranger-0", Name: "stranger", State: Running, SandboxID: "sandbox-0"})
 	case "lost":
@@ -145,6 +157,8 @@ func (s *story) run(d *datadriven.TestData) {
 			words = append(words, a.String())
 		}
 		s.refused = &Refusal{Reason: arg(0), Message: strings.Join(words, " ")}
+	case "admit":
+		s.refused = nil
 	case "go":
 	default:
 		d.Fatalf(s.t, "unknown command")
@@ -213,6 +227,23 @@ func (s *story) edit(name, what string) {
 		c.Env = append(c.Env, corev1.EnvVar{Name: "S", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{}}})
 	case "startup":
 		c.StartupProbe = &corev1.Probe{}
+	case "readiness":
+		c.ReadinessProbe = &corev1.Probe{}
+	case "liveness":
+		c.LivenessProbe = &corev1.Probe{TerminationGracePeriodSeconds: ptr(int64(5))}
+	case "restart-on":
+		code, err := strconv.Atoi(value)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		never := corev1.ContainerRestartPolicyNever
+		c.RestartPolicy = &never
+		c.RestartPolicyRules = []corev1.ContainerRestartRule{{
+			Action:    corev1.ContainerRestartRuleActionRestart,
+			ExitCodes: &corev1.ContainerRestartRuleOnExitCodes{Operator: corev1.ContainerRestartRuleOnExitCodesOpIn, Values: []int32{int32(code)}},
+		}}
+	case "gate":
+		spec.ReadinessGates = append(spec.ReadinessGates, corev1.PodReadinessGate{ConditionType: corev1.PodConditionType(value)})
 	case "never":
 		never := corev1.ContainerRestartPolicyNever
 		c.RestartPolicy = &never

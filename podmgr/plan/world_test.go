@@ -222,7 +222,7 @@ func (w *world) reboot() {
 func (w *world) delete(grace time.Duration) {
 	t := metav1.NewTime(w.now.Add(grace))
 	if w.pod.DeletionTimestamp == nil || t.Before(w.pod.DeletionTimestamp) {
-		w.pod.DeletionTimestamp = &t
+		w.pod.DeletionTimestamp, w.pod.DeletionGracePeriodSeconds = &t, ptr(int64(grace/time.Second))
 	}
 }
 

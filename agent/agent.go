@@ -13,6 +13,7 @@ import (
 	"path"
 	"path/filepath"
 	"sync/atomic"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -45,6 +46,7 @@ type Agent struct {
 	log   *slog.Logger
 	hooks Hooks
 
+	paths    engine.Paths
 	engine   *engine.Engine
 	store    *store.Store
 	images   *image.Store
@@ -114,8 +116,18 @@ func (a *Agent) openDirs(context.Context) error {
 	return nil
 }
 
+// openEngine finds runc and the shim first: the engine looks for the shims of an
+// earlier agent at once.
 func (a *Agent) openEngine(ctx context.Context) error {
 	var err error
+	if a.paths, err = engine.Binaries(a.cfg.DataDir); err != nil {
+		return err
+	}
+	// containerd finds the shim by its name and starts it without asking it for its
+	// capabilities first, which a path would cost for each container.
+	if err := os.Setenv("PATH", filepath.Dir(a.paths.Shim)+":"+os.Getenv("PATH")); err != nil {
+		return err
+	}
 	if a.cfg.ContainerdAddress != "" {
 		a.engine, err = engine.Connect(ctx, a.cfg.ContainerdAddress, a.cfg.ContainerdNamespace, a.log)
 	} else {
@@ -186,25 +198,21 @@ func (a *Agent) openNetwork(ctx context.Context) error {
 }
 
 func (a *Agent) openRuntime(ctx context.Context) error {
-	paths, err := engine.Binaries(a.cfg.DataDir)
-	if err != nil {
-		return err
-	}
-	// containerd finds the shim by its name and starts it without asking it for its
-	// capabilities first, which a path would cost for each container.
-	if err := os.Setenv("PATH", filepath.Dir(paths.Shim)+":"+os.Getenv("PATH")); err != nil {
-		return err
-	}
 	cfg := runtime.Config{
 		Client: a.engine.Client(), Namespace: a.cfg.ContainerdNamespace,
-		Shim: shimRuntime, Runc: paths.Runc, RuncRoot: filepath.Join(a.cfg.RunDir, "runc"), ExecDir: filepath.Join(a.cfg.RunDir, "exec"),
+		Shim: shimRuntime, Runc: a.paths.Runc, RuncRoot: filepath.Join(a.cfg.RunDir, "runc"), ExecDir: filepath.Join(a.cfg.RunDir, "exec"),
 		OOMKills: a.cgroups.ContainerOOMKills,
 		OnChange: func(uid string) {
 			if m := a.manager.Load(); m != nil { // before there is one, nobody has looked yet
 				m.Changed(uid)
 			}
 		},
-		Logger: a.log,
+		Logger:     a.log,
+		KeepsExits: a.engine.KeepsExits(),
+		RecordedExit: func(id string) (uint32, time.Time, bool) {
+			exit, ok := a.engine.RecordedExit(id)
+			return uint32(exit.Status), exit.At, ok
+		},
 	}
 	if a.cfg.Runc != "" {
 		cfg.Runc = a.cfg.Runc
@@ -212,6 +220,7 @@ func (a *Agent) openRuntime(ctx context.Context) error {
 	if a.engine.KeepsExits() {
 		cfg.ShimReady = func(ctx context.Context, id string) bool { return a.engine.WaitSandboxShim(ctx, id) == nil }
 	}
+	var err error
 	if a.runtime, err = runtime.Open(ctx, cfg); err != nil {
 		return err
 	}

@@ -111,6 +111,9 @@ func (w *worker) cgroupOptions() cgroups.Options {
 
 func (w *worker) volumesPod(pod *corev1.Pod) volumes.Pod {
 	p := volumes.Pod{UID: string(pod.UID), Namespace: pod.Namespace, Name: pod.Name, Dir: w.podDir(pod)}
+	if pod.Spec.SecurityContext != nil {
+		p.FSGroup = pod.Spec.SecurityContext.FSGroup
+	}
 	if q, ok := cgroups.EffectiveOf(pod).Limits[corev1.ResourceMemory]; ok {
 		p.MemoryLimit = q.Value()
 	}

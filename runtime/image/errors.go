@@ -88,7 +88,11 @@ func classify(subject string, err error) error {
 	return &Error{Subject: subject, Kind: kind, Err: err}
 }
 
+// kindOf is nil for nil, for the end of a context, and for what fits none of our kinds.
 func kindOf(err error) error {
+	if err == nil {
+		return nil
+	}
 	for _, kind := range []error{ErrNotFound, ErrUnauthorized, ErrCorrupt, ErrUnreachable, ErrNoPlatform, ErrTooLarge, ErrNoSpace, ErrNoName} {
 		if errors.Is(err, kind) {
 			return kind

@@ -8,11 +8,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/containerd/containerd/v2/core/remotes"
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/containerd/containerd/v2/core/remotes/docker/config"
 	"github.com/containerd/errdefs"
+	"github.com/pelletier/go-toml/v2"
 )
 
 // newResolver knows the hosts that serve a name: those of <hostsDir>/<registry>/hosts.toml, in containerd's format, or else
@@ -31,7 +33,10 @@ func newResolver(ctx context.Context, name string, o PullOptions) (remotes.Resol
 				if errdefs.IsNotFound(err) || errors.Is(err, fs.ErrNotExist) {
 					return "", nil
 				}
-				return dir, err
+				if err != nil {
+					return "", err
+				}
+				return dir, checkHosts(filepath.Join(dir, "hosts.toml"))
 			}
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("registry hosts directory: %w", err)
@@ -43,4 +48,25 @@ func newResolver(ctx context.Context, name string, o PullOptions) (remotes.Resol
 		}
 	}
 	return docker.NewResolver(docker.ResolverOptions{Hosts: config.ConfigureHosts(ctx, options)}), nil
+}
+
+// checkHosts refuses a hosts.toml that is no TOML. containerd only logs that and then asks the registry itself, which is not
+// what somebody who set up a mirror wants.
+func checkHosts(path string) error {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // a directory with certificates only
+	}
+	if err != nil {
+		return fmt.Errorf("registry hosts: %w", err)
+	}
+	if err := toml.Unmarshal(data, &map[string]any{}); err != nil {
+		var at *toml.DecodeError
+		if errors.As(err, &at) {
+			row, column := at.Position()
+			return fmt.Errorf("%s: line %d, column %d: %w", path, row, column, err)
+		}
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
 }

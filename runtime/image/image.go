@@ -245,16 +245,21 @@ func (s *Store) unpacked(ctx context.Context, d *details) error {
 	return err
 }
 
-// blob is nil when the content is there in its full length.
+// blob is nil when the content is there in its full length. It looks at the file: containerd's metadata may know content that
+// the disk has lost.
 func (s *Store) blob(ctx context.Context, desc ocispec.Descriptor) error {
-	info, err := s.content().Info(ctx, desc.Digest)
+	r, err := s.content().ReaderAt(ctx, desc)
 	if errdefs.IsNotFound(err) {
 		return fmt.Errorf("%w: %s is missing", errIncomplete, desc.Digest)
 	}
-	if err == nil && desc.Size > 0 && info.Size != desc.Size {
-		return fmt.Errorf("%w: %s has %d bytes instead of %d", errIncomplete, desc.Digest, info.Size, desc.Size)
+	if err != nil {
+		return err
 	}
-	return err
+	defer r.Close()
+	if desc.Size > 0 && r.Size() != desc.Size {
+		return fmt.Errorf("%w: %s has %d bytes instead of %d", errIncomplete, desc.Digest, r.Size(), desc.Size)
+	}
+	return nil
 }
 
 // inspect reads what an image's target leads to for this platform, from the cache if it is still in the store.

@@ -69,7 +69,9 @@ func (s *Store) Import(ctx context.Context, r io.Reader, o ImportOptions) ([]Ima
 			if errors.Is(err, errIncomplete) || errdefs.IsNotFound(err) {
 				err = fmt.Errorf("%w: %s: %w", ErrCorrupt, c.names[0], err)
 			}
-			s.scrub(ctx, c.target)
+			if s.scrub(ctx, c.target) {
+				err = fmt.Errorf("%w: %w", errScrubbed, err)
+			}
 			return nil, classify(o.subject, err)
 		}
 	}
@@ -144,7 +146,14 @@ func (s *Store) ImportFile(ctx context.Context, path string, o ImportOptions) ([
 		return nil, &Error{Subject: path, Err: errors.New("it is a directory; an image archive is a file")}
 	}
 	o.subject, o.Size = path, info.Size()
-	return s.Import(ctx, f, o)
+	imported, err := s.Import(ctx, f, o)
+	if errors.Is(err, errScrubbed) {
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			return nil, err
+		}
+		imported, err = s.Import(ctx, f, o)
+	}
+	return imported, err
 }
 
 // FileResult is what became of one file of a directory.

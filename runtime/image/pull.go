@@ -48,6 +48,9 @@ func (s *Store) Pull(ctx context.Context, ref string, o PullOptions) (Image, err
 		return Image{}, &Error{Subject: name, Err: err}
 	}
 	img, err := s.fetch(leases.WithLease(ctx, lease.ID), name, o)
+	if errors.Is(err, errScrubbed) {
+		img, err = s.fetch(leases.WithLease(ctx, lease.ID), name, o)
+	}
 	switch kindOf(err) {
 	case nil, ErrUnreachable, ErrNoSpace:
 		if err == nil {
@@ -95,8 +98,10 @@ func (s *Store) fetch(ctx context.Context, name string, o PullOptions) (Image, e
 		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) && errors.Is(err, context.Canceled) {
 			err = cause
 		}
-		if kind := kindOf(err); kind == ErrCorrupt || kind == ErrNotFound {
-			s.scrub(ctx, target)
+		// Damaged JSON in the store has no kind of its own.
+		kind := kindOf(err)
+		if suspect := kind == ErrCorrupt || kind == ErrNotFound || kind == nil; suspect && ctx.Err() == nil && s.scrub(ctx, target) {
+			err = fmt.Errorf("%w: %w", errScrubbed, err)
 		}
 		return Image{}, err
 	}
@@ -138,7 +143,7 @@ func (s *Store) fetchHandler(fetcher remotes.Fetcher, then images.HandlerFunc) i
 		if err != nil {
 			if errdefs.IsFailedPrecondition(err) {
 				// A wrong digest: what has arrived is of no use and would be resumed.
-				err = fmt.Errorf("%w: %s: %w", ErrCorrupt, desc.Digest, err)
+				err = fmt.Errorf("%w: the registry sent other bytes for %s than its digest says", ErrCorrupt, desc.Digest)
 				if abort := store.Abort(context.WithoutCancel(ctx), remotes.MakeRefKey(ctx, desc)); abort != nil && !errdefs.IsNotFound(abort) {
 					s.log.Warn("a broken download stays until it expires", "digest", desc.Digest, "error", abort)
 				}

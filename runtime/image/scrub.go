@@ -4,6 +4,7 @@ package image
 
 import (
 	"context"
+	"errors"
 	"io"
 	"time"
 
@@ -16,8 +17,8 @@ import (
 
 // scrub deletes the content of an image that is damaged or that the metadata knows but the disk does not, so that the next
 // pull or import fetches it again: containerd takes what it has a record of as good. It reads every blob of the image, and so
-// is called only after something was found to be wrong.
-func (s *Store) scrub(ctx context.Context, target ocispec.Descriptor) {
+// is called only after something was found to be wrong. It returns whether it deleted something.
+func (s *Store) scrub(ctx context.Context, target ocispec.Descriptor) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Minute)
 	defer cancel()
 	s.details.drop(target.Digest)
@@ -48,7 +49,11 @@ func (s *Store) scrub(ctx context.Context, target ocispec.Descriptor) {
 	if dropped {
 		s.collect(ctx)
 	}
+	return dropped
 }
+
+// errScrubbed is in the chain of an error after which trying again is worth it: damaged content stood in the way, and is gone.
+var errScrubbed = errors.New("damaged content in the store was dropped, try again")
 
 // intact is whether content is there with the bytes that its digest says. An error other than
 // not found says nothing, and counts as intact.

@@ -169,9 +169,28 @@ func TestGetLooksAtTheContent(t *testing.T) {
 		}, false},
 		{"manifest gone", func(t *testing.T, s *Store, ctx context.Context, i Image) { dropBlob(t, s, ctx, i.Digest) }, false},
 		{"configuration gone", func(t *testing.T, s *Store, ctx context.Context, i Image) { dropBlob(t, s, ctx, i.ID) }, false},
+		{"manifest's file gone", func(t *testing.T, s *Store, ctx context.Context, i Image) {
+			if err := os.Remove(blobFile(t, i.Digest)); err != nil {
+				t.Fatal(err)
+			}
+		}, false},
+		{"configuration zeroed", func(t *testing.T, s *Store, ctx context.Context, i Image) { zero(t, i.ID) }, false},
+		{"layer zeroed, snapshot gone", func(t *testing.T, s *Store, ctx context.Context, i Image) {
+			dropSnapshot(t, s, ctx, i)
+			zero(t, img.Layers[0].Digest)
+		}, false},
+		{"layer cut, snapshot gone", func(t *testing.T, s *Store, ctx context.Context, i Image) {
+			dropSnapshot(t, s, ctx, i)
+			if err := os.Truncate(blobFile(t, img.Layers[0].Digest), 10); err != nil {
+				t.Fatal(err)
+			}
+		}, false},
 		{"layer gone, snapshot there", func(t *testing.T, s *Store, ctx context.Context, i Image) { dropBlob(t, s, ctx, img.Layers[0].Digest) }, true},
 	} {
 		for _, cold := range []bool{false, true} {
+			if !cold && strings.HasPrefix(c.name, "configuration zeroed") {
+				continue // what was read before the damage is right, and goes on being used
+			}
 			s, ctx := newStore(t, Limits{})
 			imported := mustImport(t, s, data, ImportOptions{})[0]
 			c.damage(t, s, ctx, imported)
@@ -195,6 +214,34 @@ func TestGetLooksAtTheContent(t *testing.T) {
 				t.Errorf("%s (cold %v): after a second import %v, %v", c.name, cold, ok, err)
 			}
 		}
+	}
+}
+
+// blobFile is the file of content in the store of this test that was made last.
+func blobFile(t *testing.T, d digest.Digest) string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(filepath.Dir(t.TempDir()), "*", "root", "io.containerd.content.v1.content", "blobs", "sha256", d.Encoded()))
+	if err != nil || len(found) == 0 {
+		t.Fatalf("no file of %s: %v", d, err)
+	}
+	slices.SortFunc(found, func(a, b string) int {
+		x, _ := os.Stat(a)
+		y, _ := os.Stat(b)
+		return y.ModTime().Compare(x.ModTime())
+	})
+	return found[0]
+}
+
+// zero overwrites content as a power cut may.
+func zero(t *testing.T, d digest.Digest) {
+	t.Helper()
+	path := blobFile(t, d)
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, make([]byte, info.Size()), 0o444); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -330,4 +377,49 @@ func newClientless(t *testing.T) *containerd.Client {
 		t.Fatal(err)
 	}
 	return client
+}
+
+// Damaged content that nobody has looked at yet must not make the next pull or import fail.
+func TestDamageIsRepairedAtOnce(t *testing.T) {
+	img := small(t, imagetest.Options{})
+	r := newRegistry(t, nil)
+	ref := r.push(t, "a", "1", img)
+	path := filepath.Join(t.TempDir(), "a.tar")
+	if err := os.WriteFile(path, archiveOf(t, imagetest.OCI, imagetest.None, imagetest.Named{Image: img, Names: []string{ref}}), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for name, damage := range map[string]func(*testing.T, digest.Digest){
+		"file gone": func(t *testing.T, d digest.Digest) {
+			if err := os.Remove(blobFile(t, d)); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"zeroed": zero,
+	} {
+		for _, blob := range []imagetest.Blob{img.Manifest, img.Config, img.Layers[0]} {
+			for _, how := range []string{"pull", "import"} {
+				t.Run(name+" "+blob.MediaType+" "+how, func(t *testing.T) {
+					s, ctx := newStore(t, Limits{})
+					got, err := s.Pull(t.Context(), ref, PullOptions{})
+					if err != nil {
+						t.Fatal(err)
+					}
+					dropSnapshot(t, s, ctx, got)
+					damage(t, blob.Digest)
+					s.details = newDetailsCache(1)
+					if how == "pull" {
+						_, err = s.Pull(t.Context(), ref, PullOptions{})
+					} else {
+						_, err = s.ImportFile(t.Context(), path, ImportOptions{})
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
+					if got, ok, err := s.Get(t.Context(), ref); !ok || err != nil || readFile(t, s, got, "etc/motd") != "hello\n" {
+						t.Errorf("%v, %v", ok, err)
+					}
+				})
+			}
+		}
+	}
 }

@@ -42,6 +42,7 @@ func Serve(ctx context.Context, cfg Config, log *slog.Logger, ready func()) (err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	go a.followImages(ctx)
 	done := make(chan error, 3)
 	go func() { done <- a.Run(ctx) }()
 	go func() { done <- apiserver.Serve(ctx, socket, apiserver.Handler(a.store), log) }()
@@ -71,6 +72,28 @@ func (a *Agent) importArchives(ctx context.Context) {
 			a.log.Error("image archive not imported", "file", r.Path, "err", r.Err)
 		case !r.Skipped:
 			a.log.Info("image archive imported", "file", r.Path, "images", len(r.Images))
+		}
+	}
+}
+
+// followImages tells the manager of new images, whoever brought them.
+func (a *Agent) followImages(ctx context.Context) {
+	for ctx.Err() == nil {
+		created, errs := a.engine.Client().EventService().Subscribe(a.engine.Context(ctx), `topic~="^/images/(create|update)"`)
+		for open := true; open; {
+			select {
+			case <-created:
+				a.manager.Load().ImagesChanged()
+			case err := <-errs:
+				open = false
+				if ctx.Err() == nil {
+					a.log.Warn("lost the image events of containerd; reconnecting", "err", err)
+				}
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
 		}
 	}
 }

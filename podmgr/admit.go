@@ -29,9 +29,6 @@ func (w *worker) admit() {
 	w.mu.Lock()
 	w.refused = refusal
 	w.mu.Unlock()
-	if refusal != nil {
-		w.event(pod, "", corev1.EventTypeWarning, refusal.Reason, refusal.Message)
-	}
 }
 
 // place gives a Pod its place, or the reason why there is none.
@@ -86,7 +83,7 @@ func amount(name corev1.ResourceName, list corev1.ResourceList) int64 {
 func insufficient(name corev1.ResourceName, requested, used, capacity int64) *plan.Refusal {
 	return &plan.Refusal{
 		Reason: "OutOf" + string(name),
-		Message: fmt.Sprintf("Pod was rejected: Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d",
+		Message: fmt.Sprintf("Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d",
 			name, requested, used, capacity),
 	}
 }

@@ -4,7 +4,6 @@ package podmgr
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -67,6 +66,31 @@ func (w *worker) forgetImage(ref string) {
 	w.mu.Unlock()
 }
 
+// ImagesChanged tells the manager that the image store has got something: Pods
+// that wait for an image look again.
+func (m *Manager) ImagesChanged() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, w := range m.workers {
+		w.forgetMissing()
+	}
+}
+
+func (w *worker) forgetMissing() {
+	w.mu.Lock()
+	missing := false
+	for ref, image := range w.images {
+		if !image.Present && w.busy["image "+ref] == nil {
+			delete(w.images, ref)
+			missing = true
+		}
+	}
+	w.mu.Unlock()
+	if missing {
+		w.wakeUp()
+	}
+}
+
 // imageName is the reference as the image store knows it.
 func (w *worker) imageName(ref string) string {
 	name, err := image.Normalise(ref)
@@ -105,5 +129,3 @@ func (w *worker) pullImage(ctx context.Context, pod *corev1.Pod, a plan.Action) 
 		"Successfully pulled image %q in %v (%v including waiting). Image size: %d bytes.", a.Image, took, took, pulled.Size))
 	return nil
 }
-
-var errNoPull = errors.New("this agent pulls no images")

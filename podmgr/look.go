@@ -176,8 +176,8 @@ func containerOf(pod *corev1.Pod, name string) (*corev1.Container, runtime.Kind)
 	return nil, ""
 }
 
-// adopt finds the sandbox that an earlier agent made: complete when its pause
-// container runs and, where it needs one, its network is attached.
+// adopt takes over the sandbox of an earlier agent when its pause container runs,
+// and makes good what is missing of it: each part is idempotent.
 func (w *worker) adopt(ctx context.Context) {
 	var newest *runtime.Status
 	statuses := w.m.cfg.Runtime.Pod(w.uid)
@@ -192,18 +192,20 @@ func (w *worker) adopt(ctx context.Context) {
 	w.mu.Lock()
 	pod := w.pod
 	w.mu.Unlock()
-	ips, ok := w.attachedIPs(ctx, pod)
-	if !ok {
-		w.log.Info("the sandbox has no network; it is made anew", "sandbox", newest.ID)
-		return
-	}
 	stage := newStage(newest.ID, newest.Attempt, newest.CreatedAt)
-	stage.endNetwork()
 	if err := w.prepareSandbox(ctx, pod, stage); err != nil {
 		w.log.Warn("the sandbox of an earlier agent is incomplete; it is made anew", "sandbox", newest.ID, "err", err)
 		return
 	}
-	stage.joinable, stage.ready, stage.ips = true, true, ips
+	if err := w.attachNetwork(ctx, pod, stage); err != nil {
+		ips, attached := w.attachedIPs(pod)
+		w.log.Warn("cannot repair the Pod's network", "sandbox", newest.ID, "attached", attached, "err", err)
+		if !attached {
+			return
+		}
+		stage.ips = ips
+	}
+	stage.joinable, stage.ready = true, true
 	w.setStage(stage)
 }
 

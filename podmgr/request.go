@@ -44,7 +44,8 @@ func askToEnd(pod *corev1.Pod, seconds *int64) bool {
 	case pod.Spec.TerminationGracePeriodSeconds != nil:
 		grace = *pod.Spec.TerminationGracePeriodSeconds
 	}
-	at := metav1.NewTime(time.Now().Add(time.Duration(grace) * time.Second))
+	// Times of the API have whole seconds: up, or the grace period is cut.
+	at := metav1.NewTime(time.Now().Add(time.Duration(grace)*time.Second + time.Second - 1).Truncate(time.Second))
 	if pod.DeletionTimestamp != nil && !at.Before(pod.DeletionTimestamp) {
 		return false
 	}

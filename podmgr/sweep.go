@@ -43,6 +43,12 @@ func (m *Manager) sweep(ctx context.Context, pods map[types.UID]*corev1.Pod) err
 		for _, a := range attached {
 			uids = append(uids, a.UID)
 		}
+		keep := make(map[string]bool, len(pods))
+		for uid := range pods {
+			keep[string(uid)] = true
+		}
+		_, err = m.cfg.Network.Sweep(ctx, keep) // half-made veths and hostPorts without a Pod
+		errs = append(errs, err)
 	}
 	uids = append(uids, entries(m.cfg.PodsDir)...)
 	uids = append(uids, entries(m.cfg.NetnsDir)...)
@@ -147,7 +153,7 @@ func (m *Manager) deleteObject(pod *corev1.Pod) error {
 
 // attachedIPs are the Pod's addresses as they are found; false when it should
 // have one and has none.
-func (w *worker) attachedIPs(_ context.Context, pod *corev1.Pod) ([]string, bool) {
+func (w *worker) attachedIPs(pod *corev1.Pod) ([]string, bool) {
 	if pod.Spec.HostNetwork {
 		return w.m.cfg.HostIPs, true
 	}

@@ -62,6 +62,10 @@ func decodeAll(name string, r io.Reader) ([]decoded, []Problem) {
 	if len(docs) == 0 {
 		return nil, []Problem{{Source: Source{File: name, Item: -1}, Message: "holds no object: expected at least one Pod"}}
 	}
+	if len(docs) > MaxObjects {
+		return nil, []Problem{{Source: Source{File: name, Item: -1},
+			Message: fmt.Sprintf("holds %d documents, more than %d: split it into several files", len(docs), MaxObjects)}}
+	}
 	var all []decoded
 	var problems []Problem
 	for i, doc := range docs {
@@ -95,6 +99,10 @@ func decodeDocument(doc document, source Source) ([]decoded, []Problem) {
 		all = append(all, d)
 	}
 	items, prefix, isList := listItems(value)
+	if len(items) > MaxObjects {
+		return nil, append(problems, Problem{Source: source, Field: prefix,
+			Message: fmt.Sprintf("%d items, more than %d: split the list into several files", len(items), MaxObjects)})
+	}
 	if !isList {
 		add(value, "", -1)
 	}
@@ -126,7 +134,7 @@ func parse(doc document, source Source, lines lineIndex) (any, []Problem) {
 	if err != nil {
 		return nil, append(problems, Problem{Source: source, Message: err.Error()})
 	}
-	for _, e := range strict {
+	for _, e := range strict[:min(len(strict), maxFaults)] {
 		field := ""
 		var located sigsjson.FieldError
 		if errors.As(e, &located) {

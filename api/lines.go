@@ -106,7 +106,7 @@ func (x lineIndex) duplicatesBelow(node *yamlv3.Node, path string, found []dupli
 		for i := 0; i+1 < len(node.Content); i += 2 {
 			key := node.Content[i]
 			field := strings.TrimPrefix(path+"."+key.Value, ".")
-			if first, dup := seen[key.Value]; dup && key.Tag != "!!merge" {
+			if first, dup := seen[key.Value]; dup && key.Tag != "!!merge" && len(found) < maxFaults {
 				found = append(found, duplicate{field, x.first + key.Line - 1, x.first + first - 1})
 			}
 			seen[key.Value] = key.Line

@@ -63,8 +63,9 @@ func (m *Manifest) check(d *decoded, nodeName string) {
 	}
 	refused, warnings := Unsupported(d.Pod, nodeName)
 	if d.Pod.Name == "" && d.Pod.GenerateName != "" {
-		refused = append(refused, field.Required(field.NewPath("metadata", "name"),
-			"a Pod from a manifest needs a fixed name; generateName works only over the API"))
+		f := fault{"metadata.name", "a Pod from a manifest needs a fixed name; generateName works only over the API"}
+		m.Problems = append(m.Problems, d.problem(f))
+		d.faults = append(d.faults, f)
 	}
 	add(Validate(d.Pod))
 	add(refused)

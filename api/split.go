@@ -13,8 +13,12 @@ import (
 const (
 	// MaxManifestBytes is the largest manifest that is read, all documents together.
 	MaxManifestBytes = 10 << 20
-	// MaxDocumentBytes is the largest single document, as in the Kubernetes API.
-	MaxDocumentBytes = 3 << 20
+	// MaxDocumentBytes is the largest single document; no object of the Kubernetes API is larger.
+	MaxDocumentBytes = 2 << 20
+	// MaxObjects is the largest number of documents, and of items in one list.
+	MaxObjects = 1000
+	// maxFaults bounds what is reported of one object.
+	maxFaults = 100
 )
 
 // document is one document of a manifest.

@@ -4,12 +4,16 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
 	"reflect"
 	"slices"
 	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 )
 
 // typeCheck compares a decoded JSON value with the Go type that it is meant for.
@@ -24,7 +28,23 @@ type fault struct {
 	field, message string
 }
 
-var unmarshaler = reflect.TypeFor[json.Unmarshaler]()
+var (
+	unmarshaler  = reflect.TypeFor[json.Unmarshaler]()
+	quantity     = reflect.TypeFor[resource.Quantity]()
+	resourceList = reflect.TypeFor[corev1.ResourceList]()
+	errExponent  = errors.New("the exponent is out of range")
+)
+
+// overlong says whether a quantity has an exponent, or so many digits, that
+// upstream's arithmetic on it would take hours: it computes with all digits of
+// 1e999999999.
+func overlong(text string) bool {
+	if len(text) > 64 {
+		return true
+	}
+	_, exponent, found := strings.Cut(strings.ToLower(text), "e")
+	return found && len(strings.TrimLeft(exponent, "+-")) > 2
+}
 
 // clean returns value without what does not fit t, and notes each as a fault.
 func (c *typeCheck) clean(value any, t reflect.Type, path string) (any, bool) {
@@ -51,6 +71,10 @@ func (c *typeCheck) clean(value any, t reflect.Type, path string) (any, bool) {
 		}
 		out := make(map[string]any, len(object))
 		for _, key := range slices.Sorted(maps.Keys(object)) {
+			if size, ok := strings.CutPrefix(key, corev1.ResourceHugePagesPrefix); ok && t == resourceList && overlong(size) {
+				c.add(path+"["+key+"]", "no valid page size: "+errExponent.Error())
+				continue
+			}
 			if v, ok := c.clean(object[key], t.Elem(), path+"["+key+"]"); ok {
 				out[key] = v
 			}
@@ -121,6 +145,9 @@ func (c *typeCheck) cleanScalar(value any, t reflect.Type, path string) (any, bo
 // cleanCustom lets the type itself judge.
 func (c *typeCheck) cleanCustom(value any, t reflect.Type, path string) (any, bool) {
 	text, err := json.Marshal(value)
+	if s, isText := value.(string); err == nil && isText && t == quantity && overlong(s) {
+		err = errExponent
+	}
 	if err == nil {
 		err = json.Unmarshal(text, reflect.New(t).Interface())
 	}
@@ -144,7 +171,9 @@ func (c *typeCheck) wrong(path, want string, value any) (any, bool) {
 }
 
 func (c *typeCheck) add(field, message string) {
-	c.found = append(c.found, fault{field, message})
+	if len(c.found) < maxFaults {
+		c.found = append(c.found, fault{field, message})
+	}
 }
 
 // describe names a JSON value, shortened.

@@ -181,14 +181,14 @@ func hugePageLimits(opts Options, lists ...corev1.ResourceList) []specs.LinuxHug
 // name such as hugepages-2Mi.
 func hugePageSizeOf(name corev1.ResourceName) (string, bool) {
 	text, ok := strings.CutPrefix(string(name), corev1.ResourceHugePagesPrefix)
-	if !ok {
+	if !ok || len(text) > 12 || strings.ContainsAny(text, "eE") {
+		return "", false // an exponent could take for ever to compute
+	}
+	size, err := resource.ParseQuantity(text)
+	if err != nil || size.Value() <= 0 {
 		return "", false
 	}
-	quantity, err := resource.ParseQuantity(text)
-	if err != nil || quantity.Value() <= 0 {
-		return "", false
-	}
-	return hugePageSizeName(quantity.Value()), true
+	return hugePageSizeName(size.Value()), true
 }
 
 // hugePageSizeName spells a page size in bytes as the kernel names its files.

@@ -178,7 +178,7 @@ func TestHugePageSizeName(t *testing.T) {
 			t.Errorf("%d: got %s, want %s", bytes, got, want)
 		}
 	}
-	for name, want := range map[corev1.ResourceName]string{"hugepages-2Mi": "2MB", "hugepages-1Gi": "1GB", "hugepages-x": "", "hugepages-0": "", "cpu": ""} {
+	for name, want := range map[corev1.ResourceName]string{"hugepages-2Mi": "2MB", "hugepages-1Gi": "1GB", "hugepages-x": "", "hugepages-0": "", "hugepages-1e9999999999": "", "cpu": ""} {
 		if got, _ := hugePageSizeOf(name); got != want {
 			t.Errorf("%s: got %q, want %q", name, got, want)
 		}

@@ -83,7 +83,7 @@ func newServer(ctx context.Context, sd shutdown.Service) (*ttrpc.Server, error) 
 	runc.Monitor = monitor{runc.Monitor, l} // in front of the service's
 	server, err := ttrpc.NewServer(
 		ttrpc.WithServerHandshaker(ttrpc.UnixSocketRequireSameUser()),
-		ttrpc.WithUnaryServerInterceptor(tidy(l.intercept)),
+		ttrpc.WithUnaryServerInterceptor(tidy(creating(l.intercept))),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("ttrpc server: %w", err)

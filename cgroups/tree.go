@@ -128,13 +128,18 @@ func (t *Tree) Controllers() []string {
 // Missing returns those of cpu, memory, pids and hugetlb that are not to be had,
 // each with what the user loses.
 func (t *Tree) Missing() map[string]string {
+	return missing(t.home)
+}
+
+// missing has those of usedControllers that have no home, with the consequence.
+func missing(home map[string]string) map[string]string {
 	consequence := map[string]string{
 		"cpu":     "CPU requests and limits have no effect",
 		"memory":  "memory limits have no effect and OOM kills are not told apart",
 		"pids":    "the number of a Pod's processes is not limited",
 		"hugetlb": "huge page limits have no effect",
 	}
-	for c := range t.home {
+	for c := range home {
 		delete(consequence, c)
 	}
 	return consequence
@@ -159,14 +164,16 @@ func (t *Tree) Options() Options {
 }
 
 // qosPath is the directory, below a mount, that holds the Pods of one class.
-func (t *Tree) qosPath(qos corev1.PodQOSClass) string {
+func (t *Tree) qosPath(qos corev1.PodQOSClass) string { return qosPath(t.root, qos) }
+
+func qosPath(root string, qos corev1.PodQOSClass) string {
 	switch qos {
 	case corev1.PodQOSGuaranteed:
-		return t.root
+		return root
 	case corev1.PodQOSBestEffort:
-		return path.Join(t.root, "besteffort")
+		return path.Join(root, "besteffort")
 	}
-	return path.Join(t.root, "burstable")
+	return path.Join(root, "burstable")
 }
 
 // qosClasses in the order in which Pods are looked for.
@@ -175,8 +182,11 @@ var qosClasses = [...]corev1.PodQOSClass{corev1.PodQOSGuaranteed, corev1.PodQOSB
 const podPrefix = "pod"
 
 // PodPath is the Pod's directory below each mount.
-func (t *Tree) PodPath(uid string, qos corev1.PodQOSClass) string {
-	return path.Join(t.qosPath(qos), podPrefix+uid)
+func (t *Tree) PodPath(uid string, qos corev1.PodQOSClass) string { return PodPath(t.root, uid, qos) }
+
+// PodPath is the path that a Pod's directory has in a tree with this root.
+func PodPath(root, uid string, qos corev1.PodQOSClass) string {
+	return path.Join(qosPath(root, qos), podPrefix+uid)
 }
 
 // ContainerPath is the container's directory below each mount, as linux.cgroupsPath

@@ -3,6 +3,7 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -157,7 +158,8 @@ func yamlProblem(err error, doc document, source Source) Problem {
 	var line int
 	if n, _ := fmt.Sscanf(message, "line %d:", &line); n == 1 {
 		_, message, _ = strings.Cut(message, ": ")
-		source.Line = doc.line + line - 1
+		// The parser may count a line past the end.
+		source.Line = doc.line + min(line-1, bytes.Count(doc.text, []byte("\n")))
 	}
 	return Problem{Source: source, Message: "not valid YAML: " + message}
 }

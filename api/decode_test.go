@@ -226,7 +226,10 @@ func FuzzLoad(f *testing.F) {
 		if len(m.Problems) > 0 && len(m.Objects) > 0 {
 			t.Fatal("objects beside problems")
 		}
-		lines := strings.Count(manifest, "\n") + 1
+		lines := 1
+		for _, b := range []string{"\n", "\r", "\u0085", "\u2028", "\u2029"} { // all are line breaks in YAML
+			lines += strings.Count(manifest, b)
+		}
 		for _, p := range slices.Concat(m.Problems, m.Warnings) {
 			if p.Message == "" || p.Line > lines {
 				t.Fatalf("%s (of %d lines)", p.Error(), lines)

@@ -44,6 +44,10 @@ func (emptyDir) check(v corev1.Volume) error {
 	}
 }
 
+func (e emptyDir) preview(pod Pod, v corev1.Volume) (Volume, error) {
+	return Volume{Path: e.path(pod, v.Name)}, nil
+}
+
 func (e emptyDir) setUp(_ context.Context, pod Pod, v corev1.Volume) (Volume, error) {
 	path := e.path(pod, v.Name)
 	if err := os.MkdirAll(filepath.Dir(path), privateMode); err != nil {

@@ -67,7 +67,32 @@ func (h hostPath) setUp(_ context.Context, _ Pod, v corev1.Volume) (Volume, erro
 		return Volume{}, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
 	defer unix.Close(fd)
+	return h.opened(fd, path, typ)
+}
 
+// preview looks at what is there; what setUp would make counts as being there.
+func (h hostPath) preview(_ Pod, v corev1.Volume) (Volume, error) {
+	path, typ := filepath.Clean(v.HostPath.Path), typeOfHostPath(v.HostPath)
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err == nil {
+		defer unix.Close(fd)
+		return h.opened(fd, path, typ)
+	}
+	switch what := typeName(typ); {
+	case errors.Is(err, unix.ENOENT) && makes(typ):
+		real, err := realPath(path)
+		if err != nil {
+			return Volume{}, err
+		}
+		return Volume{Path: real, File: typ == corev1.HostPathFileOrCreate}, h.checkAllowed(path, real)
+	case what != "" && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR)):
+		return Volume{}, fmt.Errorf("hostPath type check failed: %s is not a %s", path, what)
+	}
+	return Volume{}, &fs.PathError{Op: "open", Path: path, Err: err}
+}
+
+// opened checks what fd, opened at path, refers to.
+func (h hostPath) opened(fd int, path string, typ corev1.HostPathType) (Volume, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return Volume{}, &fs.PathError{Op: "stat", Path: path, Err: err}
@@ -88,9 +113,7 @@ func (h hostPath) setUp(_ context.Context, _ Pod, v corev1.Volume) (Volume, erro
 // create makes what the type says when there is nothing at path. The unset
 // type makes a directory too, as the runtimes do under a kubelet.
 func (h hostPath) create(path string, typ corev1.HostPathType) error {
-	switch typ {
-	case corev1.HostPathUnset, corev1.HostPathDirectoryOrCreate, corev1.HostPathFileOrCreate:
-	default:
+	if !makes(typ) {
 		return nil // the type check says what is wrong
 	}
 	real, err := realPath(path)
@@ -112,6 +135,11 @@ func (h hostPath) create(path string, typ corev1.HostPathType) error {
 		return errors.Join(f.Chmod(0o644), f.Close())
 	}
 	return makeDirs(path)
+}
+
+// makes tells whether setUp makes a missing path.
+func makes(typ corev1.HostPathType) bool {
+	return typ == corev1.HostPathUnset || typ == corev1.HostPathDirectoryOrCreate || typ == corev1.HostPathFileOrCreate
 }
 
 // makeDirs makes a directory and the missing ones above it with mode 0755,

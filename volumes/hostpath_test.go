@@ -128,3 +128,31 @@ func TestAllowedHostPaths(t *testing.T) {
 		t.Error("made a directory through a link")
 	}
 }
+
+// A preview refuses what set-up refuses, and makes nothing.
+func TestHostPathPreview(t *testing.T) {
+	dir := t.TempDir()
+	missing, file := filepath.Join(dir, "missing", "d"), filepath.Join(dir, "file")
+	write(t, file, "")
+	m := New(Config{AllowedHostPaths: []string{dir}})
+	for _, c := range []struct {
+		path string
+		typ  corev1.HostPathType
+		ok   bool
+	}{
+		{missing, corev1.HostPathUnset, true},
+		{missing, corev1.HostPathDirectoryOrCreate, true},
+		{missing, corev1.HostPathDirectory, false},
+		{file, corev1.HostPathFile, true},
+		{file, corev1.HostPathDirectoryOrCreate, false},
+		{"/elsewhere", corev1.HostPathUnset, false},
+	} {
+		vols, err := m.Preview(Pod{Dir: "/nowhere"}, []corev1.Volume{host("v", c.path, c.typ)})
+		if (err == nil) != c.ok || vols["v"].Path != c.path {
+			t.Errorf("%s as %q: %v, %v", c.path, c.typ, vols["v"], err)
+		}
+	}
+	if exists(filepath.Dir(missing)) {
+		t.Error("the preview made a directory")
+	}
+}

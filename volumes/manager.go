@@ -72,6 +72,10 @@ type volumeType interface {
 	// with a colon.
 	check(v corev1.Volume) error
 
+	// preview is what setUp would give on a Pod without volumes, or the error
+	// that it would give now. It makes nothing.
+	preview(pod Pod, v corev1.Volume) (Volume, error)
+
 	// setUp makes the volume or adopts one that is there already with its
 	// contents. When it fails, or the agent dies in it, another setUp or a
 	// tearDown puts things right.

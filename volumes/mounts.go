@@ -26,20 +26,32 @@ func (m *Manager) Mounts(ctx context.Context, pod Pod, container string, vols Vo
 	if err != nil {
 		return nil, err
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	pin := func(vol Volume, subPath, target string) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		return pinSubPath(ctx, vol, subPath, target)
+	}
+	return m.mounts(pod, container, vols, mounts, pin, checkPropagation)
+}
+
+// mounts composes the mounts; pin makes a sub-path, propagation checks a source.
+func (m *Manager) mounts(pod Pod, container string, vols Volumes, mounts []corev1.VolumeMount,
+	pin func(vol Volume, subPath, target string) error, propagation propagationCheck) ([]specs.Mount, error) {
 	if err := checkName(container); err != nil {
 		return nil, fmt.Errorf("name: %w", err)
 	}
 	out := make([]specs.Mount, 0, len(mounts))
 	for i, vm := range mounts {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
 		field := fmt.Sprintf("volumeMounts[%d]", i)
 		vol, ok := vols[vm.Name]
 		if !ok {
 			return nil, fmt.Errorf("%s.name: the pod has no volume %q", field, vm.Name)
 		}
-		options, err := m.options(vol, vm)
+		options, err := m.options(vol, vm, propagation)
 		if err != nil {
 			return nil, fmt.Errorf("%s%w", field, err)
 		}
@@ -49,7 +61,7 @@ func (m *Manager) Mounts(ctx context.Context, pod Pod, container string, vols Vo
 			return nil, fmt.Errorf("%s.subPathExpr: %q is not expanded", field, vm.SubPathExpr)
 		case vm.SubPath != "":
 			target := filepath.Join(pod.Dir, subPathsDir, vm.Name, container, fmt.Sprint(i))
-			if err := pinSubPath(ctx, vol, vm.SubPath, target); err != nil {
+			if err := pin(vol, vm.SubPath, target); err != nil {
 				return nil, fmt.Errorf("%s.subPath: %w", field, err)
 			}
 			source = target
@@ -59,19 +71,22 @@ func (m *Manager) Mounts(ctx context.Context, pod Pod, container string, vols Vo
 	return out, nil
 }
 
+// propagationCheck refuses a source that cannot propagate mounts as asked for.
+type propagationCheck func(path string, tags ...string) error
+
 // options are the mount options of one bind mount. The error starts with the
 // field's path below the volume mount.
-func (m *Manager) options(vol Volume, vm corev1.VolumeMount) ([]string, error) {
-	propagation := corev1.MountPropagationNone
+func (m *Manager) options(vol Volume, vm corev1.VolumeMount, propagation propagationCheck) ([]string, error) {
+	mode := corev1.MountPropagationNone
 	if vm.MountPropagation != nil {
-		propagation = *vm.MountPropagation
+		mode = *vm.MountPropagation
 	}
 	options := []string{"rbind"}
-	switch propagation {
+	switch mode {
 	case corev1.MountPropagationNone:
 		options = append(options, "rprivate")
 	case corev1.MountPropagationHostToContainer:
-		if err := checkPropagation(vol.Path, "shared:", "master:"); err != nil {
+		if err := propagation(vol.Path, "shared:", "master:"); err != nil {
 			return nil, fmt.Errorf(".mountPropagation: %w", err)
 		}
 		options = append(options, "rslave")
@@ -79,12 +94,12 @@ func (m *Manager) options(vol Volume, vm corev1.VolumeMount) ([]string, error) {
 		if vm.SubPath != "" {
 			return nil, errors.New(".mountPropagation: Bidirectional is not supported with a subPath")
 		}
-		if err := checkPropagation(vol.Path, "shared:"); err != nil {
+		if err := propagation(vol.Path, "shared:"); err != nil {
 			return nil, fmt.Errorf(".mountPropagation: %w", err)
 		}
 		options = append(options, "rshared")
 	default:
-		return nil, fmt.Errorf(".mountPropagation: %q is unknown", propagation)
+		return nil, fmt.Errorf(".mountPropagation: %q is unknown", mode)
 	}
 
 	recursive := corev1.RecursiveReadOnlyDisabled
@@ -98,7 +113,7 @@ func (m *Manager) options(vol Volume, vm corev1.VolumeMount) ([]string, error) {
 	switch recursive {
 	case corev1.RecursiveReadOnlyDisabled:
 	case corev1.RecursiveReadOnlyIfPossible, corev1.RecursiveReadOnlyEnabled:
-		if access != "ro" || propagation != corev1.MountPropagationNone {
+		if access != "ro" || mode != corev1.MountPropagationNone {
 			return nil, fmt.Errorf(".recursiveReadOnly: %s needs readOnly and no mountPropagation", recursive)
 		}
 		if m.recursiveReadOnly {

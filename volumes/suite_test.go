@@ -6,6 +6,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -40,6 +41,24 @@ func TestBehaviour(t *testing.T) {
 			write(t, filepath.Join(at[0], "f"), "from a")
 			if got := read(t, filepath.Join(at[1], "f")); got != "from a" {
 				t.Errorf("b reads %q", got)
+			}
+		},
+		"a preview makes nothing and tells the truth": func(t *testing.T, m *Manager, pod Pod, v corev1.Volume) {
+			preview, err := m.Preview(pod, []corev1.Volume{v})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if left, err := os.ReadDir(pod.Dir); err != nil || len(left) > 0 {
+				t.Errorf("made %v, %v", left, err)
+			}
+			vms := []corev1.VolumeMount{{Name: "v", MountPath: "/v"}, {Name: "v", MountPath: "/sub", SubPath: "d", ReadOnly: true}}
+			before, err := m.PreviewMounts(pod, "c", preview, vms)
+			if err != nil {
+				t.Fatal(err)
+			}
+			mounts, err := m.Mounts(ctx, pod, "c", setup(t, m, pod, v), vms)
+			if err != nil || !reflect.DeepEqual(before, mounts) {
+				t.Errorf("preview %v, then %v, %v", before, mounts, err)
 			}
 		},
 		"set-up again adopts": func(t *testing.T, m *Manager, pod Pod, v corev1.Volume) {

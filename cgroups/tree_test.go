@@ -304,6 +304,38 @@ func TestKillPodEndsEveryProcess(t *testing.T) {
 	}
 }
 
+// A hybrid machine has cgroup.kill in its v2 hierarchy; here it is done without.
+func TestKillBelowWithoutTheKernelsHelp(t *testing.T) {
+	tree := openTree(t)
+	if tree.Mode() == V2 {
+		t.Skip("cgroup v2 has cgroup.kill")
+	}
+	if err := tree.CreatePod("u", corev1.PodQOSBurstable, nil); err != nil {
+		t.Fatal(err)
+	}
+	path := tree.ContainerPath("u", corev1.PodQOSBurstable, "c")
+	makeContainer(t, tree, path)
+	cmd := startIn(t, tree, path, `trap "" TERM; while :; do (sleep 1000 &); done`)
+	dir := filepath.Join(tree.main, tree.PodPath("u", corev1.PodQOSBurstable))
+	wait(t, "processes in the cgroup", func() bool { pids, _ := processes(dir); return len(pids) >= 4 })
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		n, err := killBelow(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n == 0 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d processes left", n)
+		}
+	}
+	_ = cmd.Wait()
+	if s := cmd.ProcessState.String(); s != "signal: killed" {
+		t.Errorf("ended by %q", s)
+	}
+}
+
 func TestKillPodGivesUpWithItsContext(t *testing.T) {
 	tree := openTree(t)
 	path := tree.ContainerPath("u", corev1.PodQOSGuaranteed, "c")

@@ -4,6 +4,8 @@ package podmgr
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -37,7 +39,7 @@ func (m *Manager) place(pod *corev1.Pod, sure bool) *plan.Refusal {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !sure {
-		if r := m.refusal(requests); r != nil {
+		if r := refusal(m.cfg.Allocatable, m.placed, requests); r != nil {
 			return r
 		}
 	}
@@ -45,19 +47,20 @@ func (m *Manager) place(pod *corev1.Pod, sure bool) *plan.Refusal {
 	return nil
 }
 
-// refusal compares with what is left; m.mu is held. CPU is counted in
-// thousandths, all else in units, as in the kubelet's messages.
-func (m *Manager) refusal(requests corev1.ResourceList) *plan.Refusal {
-	if max, ok := m.cfg.Allocatable[corev1.ResourcePods]; ok && int64(len(m.placed)) >= max.Value() {
-		return insufficient(corev1.ResourcePods, 1, int64(len(m.placed)), max.Value())
+// refusal compares with what is left beside placed. CPU is counted in thousandths,
+// all else in units, as in the kubelet's messages.
+func refusal(allocatable corev1.ResourceList, placed admitted, requests corev1.ResourceList) *plan.Refusal {
+	if max, ok := allocatable[corev1.ResourcePods]; ok && int64(len(placed)) >= max.Value() {
+		return insufficient(corev1.ResourcePods, 1, int64(len(placed)), max.Value())
 	}
-	for name, quantity := range requests {
-		capacity, ok := m.cfg.Allocatable[name]
+	for _, name := range slices.Sorted(maps.Keys(requests)) {
+		quantity := requests[name]
+		capacity, ok := allocatable[name]
 		if quantity.IsZero() || (!ok && name != corev1.ResourceCPU && name != corev1.ResourceMemory && !isHugePage(name)) {
 			continue
 		}
 		var used int64
-		for _, other := range m.placed {
+		for _, other := range placed {
 			used += amount(name, other)
 		}
 		wanted, total := amount(name, requests), amount(name, corev1.ResourceList{name: capacity})

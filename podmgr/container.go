@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"path/filepath"
 	"strconv"
 	"syscall"
@@ -17,7 +16,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/minikubelet/minikubelet/api"
-	"github.com/minikubelet/minikubelet/cgroups"
 	"github.com/minikubelet/minikubelet/podmgr/plan"
 	"github.com/minikubelet/minikubelet/runtime"
 	"github.com/minikubelet/minikubelet/runtime/spec"
@@ -87,36 +85,17 @@ func (w *worker) container(ctx context.Context, pod *corev1.Pod, c *corev1.Conta
 			return runtime.Container{}, err
 		}
 	}
-	env, err := w.env(pod, c, w.stageIPs(stage))
-	if err != nil {
-		return runtime.Container{}, err
-	}
 	id := containerID(pod, stage.id, c.Name, a.Attempt)
 	mounts, err := cfg.Volumes.Mounts(ctx, w.volumesPod(pod), c.Name, stage.volumes, c.VolumeMounts)
 	if err != nil {
 		return runtime.Container{}, err
 	}
-	security, err := spec.EffectiveSecurityContext(pod, c)
+	options, err := w.options(pod, c, id, w.stageIPs(stage), mounts)
 	if err != nil {
 		return runtime.Container{}, err
 	}
-	files, err := w.files(pod, c, id)
-	if err != nil {
+	if err := w.makeTerminationFile(pod, c.Name, id); err != nil {
 		return runtime.Container{}, err
-	}
-	options := spec.Options{
-		Command: env.expand(c.Command), Args: env.expand(c.Args), Env: env.list, WorkingDir: c.WorkingDir,
-		Hostname: w.hostname(pod), TTY: c.TTY, Stdin: c.Stdin,
-		Security: security, Files: files, Mounts: mounts,
-		Resources:   cgroups.ContainerResources(pod, c, w.cgroupOptions()),
-		CgroupsPath: cfg.Cgroups.ContainerPath(string(pod.UID), cgroups.QOSClass(pod), id),
-		OOMScoreAdj: cgroups.OOMScoreAdj(pod, c, cfg.Capacity.Memory().Value()),
-		Node:        cfg.Node,
-	}
-	if security.Privileged {
-		if options.Devices, err = spec.HostDevices(); err != nil {
-			return runtime.Container{}, err
-		}
 	}
 	return runtime.Container{
 		ID: id, Pod: runtimePod(pod), Kind: kind, Name: c.Name, Attempt: a.Attempt, SandboxID: stage.id,
@@ -130,38 +109,13 @@ func (w *worker) container(ctx context.Context, pod *corev1.Pod, c *corev1.Conta
 		NeedSandboxPID: sharesPID(pod),
 		Spec: func(_ context.Context, in runtime.SpecInput) (*specs.Spec, error) {
 			o := options
-			o.Image, o.Namespaces = in.Image, namespaces(pod, stage, in.SandboxPID)
-			if err := spec.VerifyRunAsNonRoot(pod, c, security, in.Image.User); err != nil {
+			o.Image, o.Namespaces = in.Image, namespaces(pod, stage.namespaces, in.SandboxPID)
+			if err := spec.VerifyRunAsNonRoot(pod, c, options.Security, in.Image.User); err != nil {
 				return nil, &configError{err}
 			}
 			return spec.Build(o, in.View)
 		},
 	}, nil
-}
-
-func sharesPID(pod *corev1.Pod) bool {
-	return isTrue(pod.Spec.ShareProcessNamespace) && !pod.Spec.HostPID
-}
-
-// namespaces are those of a container of the Pod. sandboxPID is the process whose
-// PID namespace it joins with shareProcessNamespace, 0 for one of its own.
-func namespaces(pod *corev1.Pod, stage *sandboxStage, sandboxPID int) spec.Namespaces {
-	orHost := func(path string) string {
-		if path == "" {
-			return spec.HostNamespace
-		}
-		return path
-	}
-	ns := spec.Namespaces{
-		Net: orHost(stage.namespaces.Net), IPC: orHost(stage.namespaces.IPC), UTS: orHost(stage.namespaces.UTS),
-	}
-	switch {
-	case pod.Spec.HostPID:
-		ns.PID = spec.HostNamespace
-	case sandboxPID != 0:
-		ns.PID = fmt.Sprintf("/proc/%d/ns/pid", sandboxPID)
-	}
-	return ns
 }
 
 func isTrue(b *bool) bool { return b != nil && *b }

@@ -24,13 +24,13 @@ type environment struct {
 // env makes a container's variables. A later variable of the same name wins, and
 // $(VAR) refers to those before it.
 // https://kubernetes.io/docs/tasks/inject-data-application/define-interdependent-environment-variables/
-func (w *worker) env(pod *corev1.Pod, c *corev1.Container, ips []string) (environment, error) {
+func (n *NodeFacts) env(pod *corev1.Pod, c *corev1.Container, ips []string) (environment, error) {
 	e := environment{values: make(map[string]string, len(c.Env))}
 	for i, v := range c.Env {
 		value := spec.Expand(v.Value, e.lookup)
 		if v.ValueFrom != nil {
 			var err error
-			if value, err = w.valueFrom(pod, c, v.ValueFrom, ips); err != nil {
+			if value, err = n.valueFrom(pod, c, v.ValueFrom, ips); err != nil {
 				return e, fmt.Errorf("env[%d] %s: %w", i, v.Name, err)
 			}
 		}
@@ -60,19 +60,19 @@ func (e environment) expand(in []string) []string {
 	return out
 }
 
-func (w *worker) valueFrom(pod *corev1.Pod, c *corev1.Container, from *corev1.EnvVarSource, ips []string) (string, error) {
+func (n *NodeFacts) valueFrom(pod *corev1.Pod, c *corev1.Container, from *corev1.EnvVarSource, ips []string) (string, error) {
 	switch {
 	case from.FieldRef != nil:
-		return w.field(pod, from.FieldRef.FieldPath, ips)
+		return n.field(pod, from.FieldRef.FieldPath, ips)
 	case from.ResourceFieldRef != nil:
-		return w.resourceField(pod, c, from.ResourceFieldRef)
+		return n.resourceField(pod, c, from.ResourceFieldRef)
 	}
 	return "", fmt.Errorf("this source of a value is not supported")
 }
 
 // field reads a field of the Pod by the paths that Kubernetes documents.
 // https://kubernetes.io/docs/concepts/workloads/pods/downward-api/
-func (w *worker) field(pod *corev1.Pod, path string, ips []string) (string, error) {
+func (n *NodeFacts) field(pod *corev1.Pod, path string, ips []string) (string, error) {
 	if kind, key, ok := subscript(path); ok {
 		switch kind {
 		case "metadata.labels":
@@ -89,13 +89,13 @@ func (w *worker) field(pod *corev1.Pod, path string, ips []string) (string, erro
 	case "metadata.uid":
 		return string(pod.UID), nil
 	case "spec.nodeName":
-		return w.m.cfg.NodeName, nil
+		return n.NodeName, nil
 	case "spec.serviceAccountName":
 		return pod.Spec.ServiceAccountName, nil
 	case "status.hostIP":
-		return first(w.m.cfg.HostIPs), nil
+		return first(n.HostIPs), nil
 	case "status.hostIPs":
-		return strings.Join(w.m.cfg.HostIPs, ","), nil
+		return strings.Join(n.HostIPs, ","), nil
 	case "status.podIP":
 		return first(ips), nil
 	case "status.podIPs":
@@ -122,7 +122,7 @@ func first(list []string) string {
 
 // resourceField reads a container's request or limit in units of the divisor,
 // rounded up. A missing limit is what the node has to give.
-func (w *worker) resourceField(pod *corev1.Pod, c *corev1.Container, ref *corev1.ResourceFieldSelector) (string, error) {
+func (n *NodeFacts) resourceField(pod *corev1.Pod, c *corev1.Container, ref *corev1.ResourceFieldSelector) (string, error) {
 	if ref.ContainerName != "" && ref.ContainerName != c.Name {
 		if c, _ = containerOf(pod, ref.ContainerName); c == nil {
 			return "", fmt.Errorf("container %q not found", ref.ContainerName)
@@ -135,7 +135,7 @@ func (w *worker) resourceField(pod *corev1.Pod, c *corev1.Container, ref *corev1
 	}
 	quantity, ok := list[corev1.ResourceName(name)]
 	if !ok && kind == "limits" {
-		quantity = w.m.cfg.Allocatable[corev1.ResourceName(name)]
+		quantity = n.Allocatable[corev1.ResourceName(name)]
 	}
 	return divided(corev1.ResourceName(name), quantity, ref.Divisor), nil
 }

@@ -21,7 +21,6 @@ import (
 	"github.com/minikubelet/minikubelet/network"
 	"github.com/minikubelet/minikubelet/runtime"
 	"github.com/minikubelet/minikubelet/runtime/crilog"
-	"github.com/minikubelet/minikubelet/runtime/spec"
 )
 
 const (
@@ -34,44 +33,16 @@ const (
 	shmSize = "64m"
 )
 
-func (w *worker) podDir(pod *corev1.Pod) string {
-	return filepath.Join(w.m.cfg.PodsDir, string(pod.UID))
-}
-func (w *worker) netnsDir(pod *corev1.Pod) string {
-	return filepath.Join(w.m.cfg.NetnsDir, string(pod.UID))
-}
-func (w *worker) logDir(pod *corev1.Pod) string { return LogDir(w.m.cfg.LogDir, pod) }
-
 // LogDir is where a Pod's container logs are, in the kubelet's layout.
 func LogDir(root string, pod *corev1.Pod) string {
 	return filepath.Join(root, pod.Namespace+"_"+pod.Name+"_"+string(pod.UID))
-}
-
-// hostname is what the Pod's containers see: the node's with hostNetwork, else
-// the Pod's own, cut to the kernel's length.
-func (w *worker) hostname(pod *corev1.Pod) string {
-	if pod.Spec.HostNetwork {
-		name, err := os.Hostname()
-		if err != nil {
-			return w.m.cfg.NodeName
-		}
-		return name
-	}
-	name := pod.Spec.Hostname
-	if name == "" {
-		name = pod.Name
-	}
-	if len(name) > 63 {
-		name = strings.TrimRight(name[:63], "-.")
-	}
-	return name
 }
 
 // writeFiles makes the files that all containers share. They are bind-mounted, so
 // later changes are written in place.
 func (w *worker) writeFiles(pod *corev1.Pod) error {
 	dir := w.podDir(pod)
-	host, err := network.ReadHostDNS(w.m.cfg.ResolvConf)
+	host, err := network.ReadHostDNS(w.ResolvConf)
 	if err != nil {
 		return err
 	}
@@ -149,44 +120,13 @@ func isTmpfs(dir string) (bool, error) {
 	return here.Dev != above.Dev && fsinfo.Type == tmpfsMagic, nil
 }
 
-func (w *worker) shmDir(pod *corev1.Pod) string { return filepath.Join(w.podDir(pod), "shm") }
-
-// files are the single files and /dev/shm of one container. A volume that the
-// container mounts at the same place wins, as in the kubelet.
-func (w *worker) files(pod *corev1.Pod, c *corev1.Container, id string) (spec.Files, error) {
-	dir := w.podDir(pod)
-	message, err := w.makeTerminationFile(pod, c.Name, id)
-	if err != nil {
-		return spec.Files{}, err
-	}
-	files := spec.Files{
-		Hosts:    filepath.Join(dir, "etc-hosts"),
-		Hostname: filepath.Join(dir, "hostname"), ResolvConf: filepath.Join(dir, "resolv.conf"),
-		Shm: w.shmDir(pod), TerminationLog: message, TerminationLogPath: terminationPath(c),
-	}
-	if pod.Spec.HostIPC {
-		files.Shm = "/dev/shm"
-	}
-	return files, nil
-}
-
-func terminationPath(c *corev1.Container) string {
-	if c.TerminationMessagePath != "" {
-		return c.TerminationMessagePath
-	}
-	return corev1.TerminationMessagePathDefault
-}
-
-func (w *worker) terminationFile(uid, name, id string) string {
-	return filepath.Join(w.m.cfg.PodsDir, uid, "containers", name, id[:13])
-}
-
-func (w *worker) makeTerminationFile(pod *corev1.Pod, name, id string) (string, error) {
+// makeTerminationFile makes the file that takes one attempt's termination message.
+func (w *worker) makeTerminationFile(pod *corev1.Pod, name, id string) error {
 	path := w.terminationFile(string(pod.UID), name, id)
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
-		return "", err
+		return err
 	}
-	return path, ensureFile(path, 0o666)
+	return ensureFile(path, 0o666)
 }
 
 // terminationMessage reads what an ended container left: its message file or,

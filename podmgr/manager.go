@@ -68,6 +68,7 @@ type PullFunc func(ctx context.Context, ref string) (image.Image, error)
 // Manager runs the Pods of one node.
 type Manager struct {
 	cfg    Config
+	facts  NodeFacts
 	events *recorder
 
 	mu      sync.Mutex
@@ -81,7 +82,20 @@ func New(cfg Config) *Manager {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Manager{cfg: cfg, events: newRecorder(cfg.Store, cfg.NodeName, cfg.Log), workers: make(map[types.UID]*worker), placed: make(admitted)}
+	return &Manager{
+		cfg: cfg, facts: cfg.facts(), events: newRecorder(cfg.Store, cfg.NodeName, cfg.Log),
+		workers: make(map[types.UID]*worker), placed: make(admitted),
+	}
+}
+
+func (c *Config) facts() NodeFacts {
+	options := c.Cgroups.Options()
+	options.PidsLimit = c.PodPidsMax
+	return NodeFacts{
+		NodeName: c.NodeName, HostIPs: c.HostIPs, Capacity: c.Capacity, Allocatable: c.Allocatable,
+		PodsDir: c.PodsDir, NetnsDir: c.NetnsDir, LogDir: c.LogDir, ResolvConf: c.ResolvConf,
+		CgroupRoot: c.Cgroups.Root(), CgroupOptions: options, Node: c.Node,
+	}
 }
 
 // Changed tells the manager that something happened to a Pod's containers. The

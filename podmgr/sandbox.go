@@ -20,8 +20,6 @@ import (
 	"github.com/minikubelet/minikubelet/network"
 	"github.com/minikubelet/minikubelet/podmgr/plan"
 	"github.com/minikubelet/minikubelet/runtime"
-	"github.com/minikubelet/minikubelet/runtime/spec"
-	"github.com/minikubelet/minikubelet/volumes"
 )
 
 // Errors of a sandbox's parts carry the reason that their event has.
@@ -82,7 +80,7 @@ func (w *worker) prepareSandbox(ctx context.Context, pod *corev1.Pod, stage *san
 			return &sandboxError{"Failed", fmt.Errorf("error making pod data directories: %w", err)}
 		}
 	}
-	resources := cgroups.PodResources(pod, w.cgroupOptions())
+	resources := cgroups.PodResources(pod, w.CgroupOptions)
 	if err := cfg.Cgroups.CreatePod(string(pod.UID), cgroups.QOSClass(pod), resources); err != nil {
 		return err
 	}
@@ -94,30 +92,11 @@ func (w *worker) prepareSandbox(ctx context.Context, pod *corev1.Pod, stage *san
 	if err := w.writeFiles(pod); err != nil {
 		return err
 	}
-	stage.namespaces, err = runtime.PinNamespaces(w.netnsDir(pod), runtime.NamespaceOptions{
-		Net: !pod.Spec.HostNetwork, IPC: !pod.Spec.HostIPC, UTS: !pod.Spec.HostNetwork, Hostname: w.hostname(pod),
-	})
+	stage.namespaces, err = runtime.PinNamespaces(w.netnsDir(pod), w.namespaceOptions(pod))
 	if err != nil {
 		return err
 	}
 	return nil
-}
-
-func (w *worker) cgroupOptions() cgroups.Options {
-	opts := w.m.cfg.Cgroups.Options()
-	opts.PidsLimit = w.m.cfg.PodPidsMax
-	return opts
-}
-
-func (w *worker) volumesPod(pod *corev1.Pod) volumes.Pod {
-	p := volumes.Pod{UID: string(pod.UID), Namespace: pod.Namespace, Name: pod.Name, Dir: w.podDir(pod)}
-	if pod.Spec.SecurityContext != nil {
-		p.FSGroup = pod.Spec.SecurityContext.FSGroup
-	}
-	if q, ok := cgroups.EffectiveOf(pod).Limits[corev1.ResourceMemory]; ok {
-		p.MemoryLimit = q.Value()
-	}
-	return p
 }
 
 // attachNetwork gives the Pod its address and writes it into /etc/hosts.
@@ -154,21 +133,12 @@ func (w *worker) startPause(ctx context.Context, pod *corev1.Pod, stage *sandbox
 	if err != nil {
 		return fmt.Errorf("pause image: %w", err)
 	}
-	sysctls, err := spec.Sysctls(pod)
-	if err != nil {
-		return err
-	}
 	_, err = cfg.Runtime.Create(ctx, runtime.Container{
 		ID:  stage.id,
 		Pod: runtimePod(pod), Kind: runtime.KindSandbox, Name: sandboxName, Attempt: stage.attempt,
 		Image: name,
 		Spec: func(_ context.Context, in runtime.SpecInput) (*specs.Spec, error) {
-			return spec.Pause(spec.PauseOptions{
-				Args: in.Image.Entrypoint, Namespaces: namespaces(pod, stage, 0), Sysctls: sysctls,
-				Resources:   cgroups.SandboxResources(),
-				CgroupsPath: cfg.Cgroups.ContainerPath(string(pod.UID), cgroups.QOSClass(pod), stage.id),
-				Node:        cfg.Node,
-			})
+			return w.pause(pod, stage.namespaces, stage.id, in.Image.Entrypoint)
 		},
 	})
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 
 // worker serves one Pod: observe, plan, act, report, sleep.
 type worker struct {
+	*NodeFacts
 	m    *Manager
 	uid  string
 	log  *slog.Logger
@@ -47,6 +48,8 @@ type step struct {
 
 func newWorker(m *Manager, pod *corev1.Pod) *worker {
 	w := &worker{
+		NodeFacts: &m.facts,
+
 		m:        m,
 		uid:      string(pod.UID),
 		log:      m.cfg.Log.With("pod", pod.Namespace+"/"+pod.Name, "uid", pod.UID),

@@ -36,20 +36,14 @@ var namespaceKinds = [...]struct {
 // loopback interface of a new network namespace is up. What an earlier call has pinned there is kept as it is, so the call can be
 // repeated after a crash. On error, what this call pinned is unpinned by UnpinNamespaces.
 func PinNamespaces(dir string, options NamespaceOptions) (Namespaces, error) {
-	wanted := map[string]bool{"net": options.Net, "ipc": options.IPC, "uts": options.UTS}
-	pinned := map[string]string{}
+	result := NamespacePaths(dir, options)
+	wanted := map[string]string{"net": result.Net, "ipc": result.IPC, "uts": result.UTS}
 	var missing []int
 	for i, kind := range namespaceKinds {
-		if !wanted[kind.name] {
-			continue
-		}
-		path := filepath.Join(dir, kind.name)
-		pinned[kind.name] = path
-		if !isNamespace(path) {
+		if path := wanted[kind.name]; path != "" && !isNamespace(path) {
 			missing = append(missing, i)
 		}
 	}
-	result := Namespaces{Net: pinned["net"], IPC: pinned["ipc"], UTS: pinned["uts"]}
 	if len(missing) == 0 {
 		return result, nil
 	}
@@ -60,6 +54,17 @@ func PinNamespaces(dir string, options NamespaceOptions) (Namespaces, error) {
 		return Namespaces{}, fmt.Errorf("pin namespaces in %s: %w", dir, err)
 	}
 	return result, nil
+}
+
+// NamespacePaths are the paths that PinNamespaces gives. It makes nothing.
+func NamespacePaths(dir string, options NamespaceOptions) Namespaces {
+	path := func(wanted bool, name string) string {
+		if !wanted {
+			return ""
+		}
+		return filepath.Join(dir, name)
+	}
+	return Namespaces{Net: path(options.Net, "net"), IPC: path(options.IPC, "ipc"), UTS: path(options.UTS, "uts")}
 }
 
 // onOwnThread runs fn on a thread that ends afterwards, since it has left the host's namespaces. The process' first thread cannot end,

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package podmgr
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/minikubelet/minikubelet/cgroups"
+	"github.com/minikubelet/minikubelet/runtime"
+	"github.com/minikubelet/minikubelet/runtime/spec"
+	"github.com/minikubelet/minikubelet/volumes"
+)
+
+// NodeFacts is what a Pod's containers depend on besides the Pod: plain values.
+// Its methods compose what the runtime is given and make nothing, so that a
+// worker and a dry run (Preview) cannot differ.
+type NodeFacts struct {
+	NodeName    string
+	HostIPs     []string
+	Capacity    corev1.ResourceList // of the machine
+	Allocatable corev1.ResourceList // what Pods may request in sum
+
+	PodsDir, NetnsDir, LogDir string // as in Config
+	ResolvConf                string // the host's
+
+	CgroupRoot string // below each cgroup mount
+	// CgroupOptions are those of the machine, with the pids limit of a Pod.
+	CgroupOptions cgroups.Options
+	Node          spec.Node
+}
+
+func (n *NodeFacts) podDir(pod *corev1.Pod) string {
+	return filepath.Join(n.PodsDir, string(pod.UID))
+}
+
+func (n *NodeFacts) netnsDir(pod *corev1.Pod) string {
+	return filepath.Join(n.NetnsDir, string(pod.UID))
+}
+
+func (n *NodeFacts) logDir(pod *corev1.Pod) string { return LogDir(n.LogDir, pod) }
+
+func (n *NodeFacts) shmDir(pod *corev1.Pod) string { return filepath.Join(n.podDir(pod), "shm") }
+
+func (n *NodeFacts) terminationFile(uid, name, id string) string {
+	return filepath.Join(n.PodsDir, uid, "containers", name, id[:13])
+}
+
+// hostname is what the Pod's containers see: the node's with hostNetwork, else
+// the Pod's own, cut to the kernel's length.
+func (n *NodeFacts) hostname(pod *corev1.Pod) string {
+	if pod.Spec.HostNetwork {
+		name, err := os.Hostname()
+		if err != nil {
+			return n.NodeName
+		}
+		return name
+	}
+	name := pod.Spec.Hostname
+	if name == "" {
+		name = pod.Name
+	}
+	if len(name) > 63 {
+		name = strings.TrimRight(name[:63], "-.")
+	}
+	return name
+}
+
+func (n *NodeFacts) volumesPod(pod *corev1.Pod) volumes.Pod {
+	p := volumes.Pod{UID: string(pod.UID), Namespace: pod.Namespace, Name: pod.Name, Dir: n.podDir(pod)}
+	if pod.Spec.SecurityContext != nil {
+		p.FSGroup = pod.Spec.SecurityContext.FSGroup
+	}
+	if q, ok := cgroups.EffectiveOf(pod).Limits[corev1.ResourceMemory]; ok {
+		p.MemoryLimit = q.Value()
+	}
+	return p
+}
+
+// namespaceOptions says which namespaces the Pod has of its own.
+func (n *NodeFacts) namespaceOptions(pod *corev1.Pod) runtime.NamespaceOptions {
+	return runtime.NamespaceOptions{
+		Net: !pod.Spec.HostNetwork, IPC: !pod.Spec.HostIPC, UTS: !pod.Spec.HostNetwork, Hostname: n.hostname(pod),
+	}
+}
+
+func sharesPID(pod *corev1.Pod) bool {
+	return isTrue(pod.Spec.ShareProcessNamespace) && !pod.Spec.HostPID
+}
+
+// namespaces are those of a container of the Pod. sandboxPID is the process whose
+// PID namespace it joins with shareProcessNamespace, 0 for one of its own.
+func namespaces(pod *corev1.Pod, pinned runtime.Namespaces, sandboxPID int) spec.Namespaces {
+	orHost := func(path string) string {
+		if path == "" {
+			return spec.HostNamespace
+		}
+		return path
+	}
+	ns := spec.Namespaces{Net: orHost(pinned.Net), IPC: orHost(pinned.IPC), UTS: orHost(pinned.UTS)}
+	switch {
+	case pod.Spec.HostPID:
+		ns.PID = spec.HostNamespace
+	case sandboxPID != 0:
+		ns.PID = fmt.Sprintf("/proc/%d/ns/pid", sandboxPID)
+	}
+	return ns
+}
+
+// files are the single files and /dev/shm of one container. A volume that the
+// container mounts at the same place wins, as in the kubelet.
+func (n *NodeFacts) files(pod *corev1.Pod, c *corev1.Container, id string) spec.Files {
+	dir := n.podDir(pod)
+	files := spec.Files{
+		Hosts:    filepath.Join(dir, "etc-hosts"),
+		Hostname: filepath.Join(dir, "hostname"), ResolvConf: filepath.Join(dir, "resolv.conf"),
+		Shm:            n.shmDir(pod),
+		TerminationLog: n.terminationFile(string(pod.UID), c.Name, id), TerminationLogPath: terminationPath(c),
+	}
+	if pod.Spec.HostIPC {
+		files.Shm = "/dev/shm"
+	}
+	return files
+}
+
+func terminationPath(c *corev1.Container) string {
+	if c.TerminationMessagePath != "" {
+		return c.TerminationMessagePath
+	}
+	return corev1.TerminationMessagePathDefault
+}
+
+// options composes one container's values but its image and namespaces. ips are
+// the Pod's addresses as far as they are known, mounts its volumes.
+func (n *NodeFacts) options(pod *corev1.Pod, c *corev1.Container, id string, ips []string, mounts []specs.Mount) (spec.Options, error) {
+	env, err := n.env(pod, c, ips)
+	if err != nil {
+		return spec.Options{}, err
+	}
+	security, err := spec.EffectiveSecurityContext(pod, c)
+	if err != nil {
+		return spec.Options{}, err
+	}
+	options := spec.Options{
+		Command: env.expand(c.Command), Args: env.expand(c.Args), Env: env.list, WorkingDir: c.WorkingDir,
+		Hostname: n.hostname(pod), TTY: c.TTY, Stdin: c.Stdin,
+		Security: security, Files: n.files(pod, c, id), Mounts: mounts,
+		Resources:   cgroups.ContainerResources(pod, c, n.CgroupOptions),
+		CgroupsPath: n.containerCgroup(pod, id),
+		OOMScoreAdj: cgroups.OOMScoreAdj(pod, c, n.Capacity.Memory().Value()),
+		Node:        n.Node,
+	}
+	if security.Privileged {
+		options.Devices, err = spec.HostDevices()
+	}
+	return options, err
+}
+
+// containerCgroup is linux.cgroupsPath.
+func (n *NodeFacts) containerCgroup(pod *corev1.Pod, id string) string {
+	return filepath.Join(cgroups.PodPath(n.CgroupRoot, string(pod.UID), cgroups.QOSClass(pod)), id)
+}
+
+// pause composes the pause container; args are its image's.
+func (n *NodeFacts) pause(pod *corev1.Pod, pinned runtime.Namespaces, id string, args []string) (*specs.Spec, error) {
+	sysctls, err := spec.Sysctls(pod)
+	if err != nil {
+		return nil, err
+	}
+	return spec.Pause(spec.PauseOptions{
+		Args: args, Namespaces: namespaces(pod, pinned, 0), Sysctls: sysctls,
+		Resources: cgroups.SandboxResources(), CgroupsPath: n.containerCgroup(pod, id), Node: n.Node,
+	})
+}

@@ -131,9 +131,10 @@ func (r *Runtime) ended(e *entry, fn func(s *Status)) {
 }
 
 // settle makes the end of a container durable and then frees what it held: first the record, then the task, which until then is
-// where the exit code is found again after a crash.
+// where the exit code is found again after a crash. A sandbox's task stays until Remove: while others are in its shim, deleting it
+// would not end the shim, and after a crash nobody would know of it any more.
 func (r *Runtime) settle(e *entry) {
-	if !r.persist(e, r.recordExit) {
+	if !r.persist(e, r.recordExit) || r.read(e).Kind == KindSandbox {
 		return
 	}
 	select {

@@ -182,6 +182,22 @@ func (n *node) stop() {
 	n.runtime, n.engine = nil, nil
 }
 
+// removePod removes a sandbox, and then the records of the containers that ended in it.
+func (n *node) removePod(sandbox Container) {
+	n.t.Helper()
+	if err := n.runtime.Remove(n.t.Context(), sandbox.ID); err != nil {
+		n.t.Fatal(err)
+	}
+	for _, s := range n.runtime.Pod(sandbox.Pod.UID) {
+		if s.State != StateExited {
+			n.t.Errorf("after the removal of its sandbox there is still %+v", s)
+		}
+		if err := n.runtime.Remove(n.t.Context(), s.ID); err != nil {
+			n.t.Fatal(err)
+		}
+	}
+}
+
 // dispose removes all that the node made, and fails the test when something was left over that Remove should have removed.
 func (n *node) dispose() {
 	if n.runtime != nil {

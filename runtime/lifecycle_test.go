@@ -62,9 +62,7 @@ func TestLifecycle(t *testing.T) {
 	if err != nil || recorded.State != StateExited || recorded.ExitCode != 7 || !recorded.FinishedAt.Equal(s.FinishedAt) || !recorded.StartedAt.Equal(s.StartedAt) {
 		t.Errorf("on record %+v, error %v, want %+v", recorded, err, s)
 	}
-	if err := n.runtime.Remove(t.Context(), sandbox.ID); err != nil {
-		t.Fatal(err)
-	}
+	n.removePod(sandbox)
 	n.expectNothing()
 	if err := n.runtime.Remove(t.Context(), sandbox.ID); err != nil {
 		t.Errorf("second Remove: %v", err)
@@ -187,9 +185,7 @@ func TestCreateErrors(t *testing.T) {
 			}
 		})
 	}
-	if err := n.runtime.Remove(t.Context(), sandbox.ID); err != nil {
-		t.Fatal(err)
-	}
+	n.removePod(sandbox)
 	n.expectNothing()
 }
 
@@ -208,9 +204,7 @@ func TestCreateCancelled(t *testing.T) {
 		cancel()
 		n.create(sandbox)
 		n.create(c)
-		if err := n.runtime.Remove(t.Context(), sandbox.ID); err != nil {
-			t.Fatal(err)
-		}
+		n.removePod(sandbox)
 		n.expectNothing()
 	}
 }

@@ -14,8 +14,9 @@ import (
 const killTime = 10 * time.Second
 
 // Remove kills a container if it runs and removes all of it: task, root file system, records. Removing a sandbox first removes the
-// containers in it, and ends the shim. It is no error when there is nothing; after an error it can be called again. What Create is
-// making is removed once Create has returned, so cancel its context first.
+// containers in it, and ends the shim; of those that have ended the records stay, which tell how, until they are removed themselves.
+// It is no error when there is nothing; after an error it can be called again. What Create is making is removed once Create has
+// returned, so cancel its context first.
 func (r *Runtime) Remove(ctx context.Context, id string) error {
 	ctx = r.namespaced(ctx)
 	e := r.entry(id)
@@ -45,15 +46,43 @@ func (r *Runtime) Remove(ctx context.Context, id string) error {
 	return nil
 }
 
-// removeMembers removes the containers that share a sandbox, in parallel.
+// removeMembers removes the containers that share a sandbox, in parallel: of those that have ended all but the record.
 func (r *Runtime) removeMembers(ctx context.Context, sandboxID string) error {
 	var group errgroup.Group
 	for _, s := range r.List() {
-		if s.SandboxID == sandboxID {
+		switch {
+		case s.SandboxID != sandboxID:
+		case s.State == StateExited:
+			group.Go(func() error { return r.empty(ctx, s.ID) })
+		default:
 			group.Go(func() error { return r.Remove(ctx, s.ID) })
 		}
 	}
 	return group.Wait()
+}
+
+// empty makes an end durable and frees all that the container held, at once.
+func (r *Runtime) empty(ctx context.Context, id string) error {
+	e := r.entry(id)
+	if e == nil {
+		return nil
+	}
+	if err := e.lock(ctx); err != nil {
+		return err
+	}
+	defer e.unlock()
+	r.mu.Lock()
+	s, removed := e.status, e.removed
+	r.mu.Unlock()
+	if removed || s.Released {
+		return nil
+	}
+	bounded, cancel := context.WithTimeout(ctx, killTime)
+	defer cancel()
+	if err := r.recordExit(bounded, s); err != nil {
+		return err
+	}
+	return r.release(bounded, s)
 }
 
 // destroy removes all there may be of a container, in the reverse order of Create. The caller holds the entry's lock.

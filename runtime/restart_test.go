@@ -3,6 +3,7 @@
 package runtime
 
 import (
+	"errors"
 	"os"
 	"strconv"
 	"syscall"
@@ -97,9 +98,7 @@ func TestExitsOnRecord(t *testing.T) {
 	if s, _ := n.runtime.Status(unstarted.ID); !s.StartedAt.IsZero() {
 		t.Errorf("start time of a container that was not started: %v", s.StartedAt)
 	}
-	if err := n.runtime.Remove(t.Context(), sandbox.ID); err != nil {
-		t.Fatal(err)
-	}
+	n.removePod(sandbox)
 	n.expectNothing()
 }
 
@@ -165,16 +164,51 @@ func TestPauseDies(t *testing.T) {
 	if s := n.await(sandbox.ID, StateExited); s.ExitCode != 137 {
 		t.Errorf("sandbox %+v", s)
 	}
-	time.Sleep(2 * calm) // the sandbox's task is deleted by then
+	time.Sleep(2 * calm) // what a container held would be freed by then
 	if s, _ := n.runtime.Status(c.ID); s.State != StateRunning {
 		t.Errorf("container %+v", s)
 	}
 	if _, err := n.runtime.Create(t.Context(), n.container(sandbox, "true")); err == nil {
 		t.Error("a container was created in a dead sandbox")
 	}
+	n.removePod(sandbox)
+	n.expectNothing()
+}
+
+// TestSandboxRemoved keeps the record of what ended in the sandbox, and finds the shim of one whose pause ended before another
+// container and before the agent.
+func TestSandboxRemoved(t *testing.T) {
+	n := newNode(t)
+	sandbox := n.sandbox()
+	n.run(sandbox)
+	ended, waits := n.container(sandbox, "exit 3"), n.container(sandbox, "true")
+	last := n.container(sandbox, "sleep 1000")
+	n.run(ended)
+	n.run(last)
+	n.create(waits)
+	n.await(ended.ID, StateExited)
+	s, _ := n.runtime.Status(sandbox.ID)
+	n.kill(s.PID)
+	n.await(sandbox.ID, StateExited)
+	time.Sleep(2 * calm)
+	s, _ = n.runtime.Status(last.ID)
+	n.kill(s.PID)
+	n.await(last.ID, StateExited)
+	n.stop()
+	n.start()
 	if err := n.runtime.Remove(t.Context(), sandbox.ID); err != nil {
 		t.Fatal(err)
 	}
+	n.eventually("the shim is gone", func() bool { return len(n.processes()) == 0 })
+	for id, want := range map[string]int32{ended.ID: 3, last.ID: 137} {
+		if s, err := n.runtime.Status(id); err != nil || s.State != StateExited || s.ExitCode != want || !s.Released {
+			t.Errorf("after the sandbox: %+v, error %v", s, err)
+		}
+	}
+	if s, err := n.runtime.Status(waits.ID); !errors.Is(err, ErrNotFound) {
+		t.Errorf("what was never started is still there: %+v, error %v", s, err)
+	}
+	n.removePod(sandbox)
 	n.expectNothing()
 }
 
@@ -208,9 +242,7 @@ func TestShimDies(t *testing.T) {
 				s, _ := n.runtime.Status(id)
 				t.Logf("%s: %s, exit code %d, finished %v", s.Name, s.State, s.ExitCode, s.FinishedAt)
 			}
-			if err := n.runtime.Remove(t.Context(), sandbox.ID); err != nil {
-				t.Fatal(err)
-			}
+			n.removePod(sandbox)
 			n.expectNothing()
 		})
 	}

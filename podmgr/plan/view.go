@@ -115,12 +115,18 @@ func (v *view) sortOut(m *member, found []*Container) {
 	}
 }
 
-// wasStarted says whether this attempt ever ran or was tried to. One whose state
-// is not known was if it has a start time or was reported as running.
+// startErrorExit is the exit code of a container that could not be started.
+const startErrorExit = 128
+
+// wasStarted says whether this attempt ever ran or was tried to. One that ended
+// was not if it was killed while it waited for its start. One whose state is not
+// known was if it has a start time or was reported as running.
 func wasStarted(c *Container, last *corev1.ContainerStatus) bool {
 	switch c.State {
 	case Created:
 		return false
+	case Exited:
+		return !c.StartedAt.IsZero() || c.ExitCode == startErrorExit
 	case Unknown:
 		return !c.StartedAt.IsZero() ||
 			last != nil && last.ContainerID == containerID(c.ID) && (last.State.Running != nil || last.State.Terminated != nil)

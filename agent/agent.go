@@ -229,30 +229,39 @@ func (a *Agent) openRuntime(ctx context.Context) error {
 }
 
 func (a *Agent) openManager(context.Context) error {
-	capacity, err := cgroups.NodeCapacity()
+	capacity, allocatable, err := a.cfg.nodeResources()
 	if err != nil {
 		return err
 	}
-	reserved := corev1.ResourceList{
-		corev1.ResourceCPU: quantity(a.cfg.ReservedCPU), corev1.ResourceMemory: quantity(a.cfg.ReservedMemory),
-	}
-	allocatable := capacity.Allocatable(reserved)
-	allocatable[corev1.ResourcePods] = *resource.NewQuantity(int64(a.cfg.MaxPods), resource.DecimalSI)
 	node, err := spec.DetectNode()
 	if err != nil {
 		return err
 	}
+	node.CompatSyscalls = a.cfg.CompatSyscalls
 	logMax := quantity(a.cfg.LogMaxSize)
 	a.manager.Store(podmgr.New(podmgr.Config{
 		Store: a.store, Runtime: a.runtime, Images: a.images, Cgroups: a.cgroups, Network: a.network,
 		Volumes: volumes.New(volumes.Config{AllowedHostPaths: a.cfg.AllowedHostPaths}),
 		PodsDir: a.cfg.podsDir(), NetnsDir: a.cfg.netnsDir(), LogDir: a.cfg.LogDir,
 		LogMaxBytes: logMax.Value(), LogMaxFiles: a.cfg.LogMaxFiles,
-		NodeName: a.cfg.NodeName, HostIPs: hostIPs(), Capacity: capacity.ResourceList(), Allocatable: allocatable,
+		NodeName: a.cfg.NodeName, HostIPs: hostIPs(), Capacity: capacity, Allocatable: allocatable,
 		PodPidsMax: a.cfg.PodPidsLimit, ResolvConf: network.DefaultResolvConf,
 		Node: node, Pull: a.pull, OnStatus: a.hooks.OnStatus, OnEvent: a.hooks.OnEvent, Log: a.log,
 	}))
 	return nil
+}
+
+// nodeResources are what the machine has and what Pods may request of it.
+func (c *Config) nodeResources() (capacity, allocatable corev1.ResourceList, err error) {
+	machine, err := cgroups.NodeCapacity()
+	if err != nil {
+		return nil, nil, err
+	}
+	allocatable = machine.Allocatable(corev1.ResourceList{
+		corev1.ResourceCPU: quantity(c.ReservedCPU), corev1.ResourceMemory: quantity(c.ReservedMemory),
+	})
+	allocatable[corev1.ResourcePods] = *resource.NewQuantity(int64(c.MaxPods), resource.DecimalSI)
+	return machine.ResourceList(), allocatable, nil
 }
 
 func (a *Agent) pull(ctx context.Context, ref string) (image.Image, error) {

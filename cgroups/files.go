@@ -24,9 +24,9 @@ const (
 
 // Value is one cgroup file and what stands in it.
 type Value struct {
-	Controller string // "cpu", "memory", "pids", "hugetlb"
-	File       string // "cpu.shares", "memory.max", …
-	Value      string
+	Controller string `json:"controller"` // "cpu", "memory", "pids", "hugetlb"
+	File       string `json:"file"`       // "cpu.shares", "memory.max", …
+	Value      string `json:"value"`
 }
 
 // Files returns the files of a Pod's cgroup that r sets, in the order in which

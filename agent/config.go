@@ -65,6 +65,9 @@ type Config struct {
 	// ReservedCPU and ReservedMemory are kept back from Pods for the machine.
 	ReservedCPU    string `json:"reservedCPU,omitempty"`
 	ReservedMemory string `json:"reservedMemory,omitempty"`
+	// CompatSyscalls lets containers under the RuntimeDefault seccomp profile run
+	// 32-bit programs on a 64-bit machine. Starting a container takes longer then.
+	CompatSyscalls bool `json:"compatSyscalls,omitempty"`
 	// AllowedHostPaths are the prefixes that hostPath volumes may use; empty
 	// allows all.
 	AllowedHostPaths []string `json:"allowedHostPaths,omitempty"`

@@ -196,3 +196,7 @@ func (a *Agent) leaveMachine(ctx context.Context) error {
 	}
 	return errors.Join(errs...)
 }
+
+// Leave removes what the node has on the machine, once Run has returned, if no
+// Pods are left in the store.
+func (a *Agent) Leave(ctx context.Context) error { return a.leaveIfEmpty(ctx) }

@@ -173,7 +173,7 @@ func (n *NodeFacts) pause(pod *corev1.Pod, pinned runtime.Namespaces, id string,
 		return nil, err
 	}
 	return spec.Pause(spec.PauseOptions{
-		Args: args, Namespaces: namespaces(pod, pinned, 0), Sysctls: sysctls,
+		Args: args, Namespaces: namespaces(pod, pinned, 0), Sysctls: sysctls, SharedPID: sharesPID(pod),
 		Resources: cgroups.SandboxResources(), CgroupsPath: n.containerCgroup(pod, id), Node: n.Node,
 	})
 }

@@ -46,6 +46,7 @@ func (g *global) flags(cmd *cobra.Command) {
 	f.Int64Var(&g.flag.PodPidsLimit, "pod-pids-limit", 0, "processes that a Pod may have (default no limit)")
 	f.StringVar(&g.flag.ReservedCPU, "reserved-cpu", "", "CPU kept back for the machine, like 250m")
 	f.StringVar(&g.flag.ReservedMemory, "reserved-memory", "", "memory kept back for the machine, like 256Mi")
+	f.BoolVar(&g.flag.CompatSyscalls, "compat-syscalls", false, "let containers run 32-bit programs on a 64-bit machine (default seccomp profile)")
 	f.StringSliceVar(&g.flag.AllowedHostPaths, "allowed-host-paths", nil, "prefixes that hostPath volumes may use (default all)")
 	f.BoolVar(&g.debug, "debug", false, "log every step")
 	f.StringVarP(&g.output, "output", "o", "", "json for machine-readable output")
@@ -63,7 +64,7 @@ func fields(to, from *agent.Config) map[string]func() {
 		"registry-auth": func() { to.RegistryAuth = from.RegistryAuth }, "log-max-size": func() { to.LogMaxSize = from.LogMaxSize },
 		"log-max-files": func() { to.LogMaxFiles = from.LogMaxFiles }, "max-pods": func() { to.MaxPods = from.MaxPods },
 		"pod-pids-limit": func() { to.PodPidsLimit = from.PodPidsLimit }, "reserved-cpu": func() { to.ReservedCPU = from.ReservedCPU },
-		"reserved-memory": func() { to.ReservedMemory = from.ReservedMemory }, "allowed-host-paths": func() { to.AllowedHostPaths = from.AllowedHostPaths },
+		"reserved-memory": func() { to.ReservedMemory = from.ReservedMemory }, "compat-syscalls": func() { to.CompatSyscalls = from.CompatSyscalls }, "allowed-host-paths": func() { to.AllowedHostPaths = from.AllowedHostPaths },
 	}
 }
 

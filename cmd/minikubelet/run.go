@@ -5,7 +5,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -13,10 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
-	corev1 "k8s.io/api/core/v1"
 
 	"github.com/minikubelet/minikubelet/agent"
-	"github.com/minikubelet/minikubelet/api"
 	"github.com/minikubelet/minikubelet/runtime/engine"
 )
 
@@ -39,12 +36,12 @@ container that failed, and 130 after an interrupt.`,
 			if err != nil {
 				return err
 			}
-			pods, err := loadManifest(file, nodeName(cfg))
+			objects, err := loadManifest(file, cmd.InOrStdin(), cmd.ErrOrStderr(), nodeName(cfg))
 			if err != nil {
 				return err
 			}
 			console := &agent.Console{Progress: os.Stderr, Output: os.Stdout, JSON: g.json(), Terminal: term.IsTerminal(int(os.Stderr.Fd()))}
-			o := agent.RunOptions{Pods: pods, Console: console, Archives: archives, Interrupt: interrupts()}
+			o := agent.RunOptions{Pods: podsOf(objects), Console: console, Archives: archives, Interrupt: interrupts()}
 			status, err := agent.Run(cmd.Context(), cfg, o, g.logger(slog.LevelWarn))
 			var locked *engine.LockedError
 			if errors.As(err, &locked) {
@@ -56,18 +53,9 @@ container that failed, and 130 after an interrupt.`,
 			return nil
 		},
 	}
-	cmd.Flags().StringVarP(&file, "file", "f", "", "manifest, - for standard input")
+	manifestFlag(cmd, &file)
 	cmd.Flags().StringSliceVar(&archives, "image-archive", nil, "image archives to import first")
-	_ = cmd.MarkFlagRequired("file")
 	return cmd
-}
-
-func nodeName(cfg agent.Config) string {
-	if cfg.NodeName != "" {
-		return cfg.NodeName
-	}
-	name, _ := os.Hostname()
-	return name
 }
 
 // interrupts tells of SIGINT, as often as it comes.
@@ -81,37 +69,4 @@ func interrupts() <-chan struct{} {
 		}
 	}()
 	return out
-}
-
-// loadManifest reads and checks a manifest; all its errors are told at once.
-func loadManifest(file, node string) ([]*corev1.Pod, error) {
-	var r io.Reader = os.Stdin
-	name := "standard input"
-	if file != "-" {
-		f, err := os.Open(file)
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		r, name = f, file
-	}
-	m := api.Load(name, r, node)
-	for _, w := range m.Warnings {
-		fmt.Fprintln(os.Stderr, "warning:", w.Error())
-	}
-	if len(m.Problems) > 0 {
-		var errs []error
-		for _, p := range m.Problems {
-			errs = append(errs, p)
-		}
-		return nil, errors.Join(errs...)
-	}
-	var pods []*corev1.Pod
-	for _, o := range m.Objects {
-		pods = append(pods, o.Pod)
-	}
-	if len(pods) == 0 {
-		return nil, fmt.Errorf("%s: no Pod in it", name)
-	}
-	return pods, nil
 }

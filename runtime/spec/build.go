@@ -4,10 +4,8 @@ package spec
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 
-	"github.com/containerd/containerd/v2/contrib/seccomp"
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -87,21 +85,6 @@ func resources(in *specs.LinuxResources, allDevices bool) *specs.LinuxResources 
 	rules := []specs.LinuxDeviceCgroup{{Allow: allDevices, Access: "rwm"}}
 	out.Devices = append(rules, out.Devices...)
 	return &out
-}
-
-// filter sets the seccomp profile, which depends on the capabilities.
-func filter(s *specs.Spec, sec Security, n Node) error {
-	if sec.Privileged || n.NoSeccomp {
-		return nil
-	}
-	switch sec.Seccomp {
-	case "", SeccompRuntimeDefault:
-		s.Linux.Seccomp = seccomp.DefaultProfile(s)
-	case SeccompUnconfined:
-	default:
-		return fmt.Errorf("securityContext.seccompProfile.type: %q is not supported", sec.Seccomp)
-	}
-	return nil
 }
 
 // maskedPaths and readonlyPaths are what Kubernetes' procMount Default means.

@@ -189,3 +189,33 @@ func TestBuildIsPure(t *testing.T) {
 		}
 	}
 }
+
+func TestSeccompKnowsTheNativeCallsOnly(t *testing.T) {
+	o := Options{Command: []string{"a"}, UserFiles: &UserFiles{}}
+	s, err := Build(o, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Linux.Seccomp.Architectures; len(got) != 1 {
+		t.Errorf("architectures %v", got)
+	}
+	o.Node.CompatSyscalls = true
+	if s, err = Build(o, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Linux.Seccomp.Architectures; len(got) < 2 {
+		t.Errorf("architectures with CompatSyscalls: %v", got)
+	}
+}
+
+func TestPauseHasAFilterWhenItCanBeTraced(t *testing.T) {
+	for _, shared := range []bool{false, true} {
+		s, err := Pause(PauseOptions{Args: []string{"/pause"}, SharedPID: shared})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if filtered := s.Linux.Seccomp != nil; filtered != shared {
+			t.Errorf("shared PID namespace %v, filter %v", shared, filtered)
+		}
+	}
+}

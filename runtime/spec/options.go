@@ -99,6 +99,10 @@ type Node struct {
 	// NoSeccomp is true when the kernel has no seccomp filters.
 	NoSeccomp bool
 
+	// CompatSyscalls lets containers with the RuntimeDefault profile use the
+	// machine's other system call tables too: 32-bit programs on 64-bit machines.
+	CompatSyscalls bool
+
 	// Capabilities are those that the agent can hand on ("CAP_…"); nil means
 	// every one that is known.
 	Capabilities []string

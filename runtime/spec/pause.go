@@ -28,6 +28,12 @@ type PauseOptions struct {
 	// HostNamespace.
 	Namespaces Namespaces
 
+	// SharedPID says that the Pod's containers share pause's PID namespace. Only
+	// then can one of them trace pause, and have it make system calls that its own
+	// filter forbids, so only then pause has a filter too: it makes no call of its
+	// own but pause(2) and exit(2).
+	SharedPID bool
+
 	// Sysctls of the Pod's namespaces, see Sysctls. They are set before pause
 	// runs, so before any other container.
 	Sysctls map[string]string
@@ -75,5 +81,9 @@ func Pause(o PauseOptions) (*specs.Spec, error) {
 			ReadonlyPaths: readonlyPaths(),
 		},
 	}
-	return s, filter(s, Security{}, o.Node)
+	security := Security{Seccomp: SeccompUnconfined}
+	if o.SharedPID {
+		security.Seccomp = SeccompRuntimeDefault
+	}
+	return s, filter(s, security, o.Node)
 }

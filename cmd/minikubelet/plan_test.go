@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/minikubelet/minikubelet/api"
+	"github.com/minikubelet/minikubelet/cgroups"
+	"github.com/minikubelet/minikubelet/podmgr"
+	"github.com/minikubelet/minikubelet/runtime/spec"
+	"github.com/minikubelet/minikubelet/volumes"
+)
+
+var rewrite = flag.Bool("rewrite", false, "write the golden files anew")
+
+// fixedNode is a machine of two processors and 4 GiB with cgroup v2.
+func fixedNode(t *testing.T) podmgr.NodeFacts {
+	resolv := filepath.Join(t.TempDir(), "resolv.conf")
+	if err := os.WriteFile(resolv, []byte("nameserver 127.0.0.1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	capacity := corev1.ResourceList{
+		corev1.ResourceCPU: resource.MustParse("2"), corev1.ResourceMemory: resource.MustParse("4Gi"), corev1.ResourcePods: resource.MustParse("110"),
+	}
+	return podmgr.NodeFacts{
+		NodeName: "node1", HostIPs: []string{"192.0.2.7"}, Capacity: capacity, Allocatable: capacity,
+		PodsDir: "/data/pods", NetnsDir: "/run/x/netns", LogDir: "/logs", ResolvConf: resolv, CgroupRoot: "/minikubelet",
+		CgroupOptions: cgroups.Options{Mode: cgroups.V2, SwapControl: true, PidsLimit: 500},
+		Node:          spec.Node{CgroupV2: true, OOMScoreAdjFloor: 0},
+	}
+}
+
+func TestPlanText(t *testing.T) {
+	objects, err := loadManifest("testdata/plan.yaml", nil, io.Discard, "node1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, o := range objects {
+		o.Pod.UID = api.PodUID("node1", "/plan.yaml", []byte{byte(i)})
+	}
+	pods := podmgr.PreviewPods(fixedNode(t), volumes.New(volumes.Config{}), podsOf(objects))
+	var text bytes.Buffer
+	for i := range pods {
+		planText{&text}.pod(&pods[i])
+	}
+	golden(t, "plan.txt", text.Bytes())
+}
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *rewrite {
+		if err := os.WriteFile(path, got, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s differs; go test -rewrite writes it anew. Got:\n%s", path, got)
+	}
+}
+
+// The command itself: JSON has the complete specifications, and nothing is made.
+func TestPlanCommand(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	var out bytes.Buffer
+	cmd := root()
+	cmd.SetOut(&out)
+	cmd.SetArgs([]string{"plan", "--config", "/dev/null", "--data-dir", dir, "-o", "json", "-f", "../../examples/init-demo.yaml"})
+	if err := cmd.Execute(); err != nil {
+		t.Fatal(err)
+	}
+	var pods []podmgr.Preview
+	if err := json.Unmarshal(out.Bytes(), &pods); err != nil {
+		t.Fatal(err)
+	}
+	if len(pods) != 1 || len(pods[0].Apps) != 2 || pods[0].Apps[0].Spec.Linux.Seccomp == nil && !noSeccomp(t) {
+		t.Errorf("unexpected preview: %s", out.String())
+	}
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Errorf("the data directory was made: %v", err)
+	}
+}
+
+func noSeccomp(t *testing.T) bool {
+	n, err := spec.DetectNode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n.NoSeccomp
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command bench measures minikubelet beside the bare runtime, in the same run:
+// how long Pods take to start, how many start in a second, what an agent and its
+// Pods take of memory and CPU.
+//
+//	go run ./hack/bench [-rounds N] [-pods N] [-only starts,throughput,node] [-json]
+//
+// It needs root, a built bin/ and the Debian package busybox-static.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/minikubelet/minikubelet/runtime/image/imagetest"
+)
+
+// row is one line of the result.
+type row struct {
+	What  string  `json:"what"`
+	Unit  string  `json:"unit"`
+	Floor float64 `json:"floor,omitempty"` // the bare runtime, median
+	Ours  float64 `json:"ours"`            // median
+	Best  float64 `json:"best,omitempty"`  // the least of ours
+	Ratio float64 `json:"ratio,omitempty"` // median of the ratios pair by pair
+	Goal  string  `json:"goal,omitempty"`
+}
+
+// bench is one run of the program.
+type bench struct {
+	dir     string // scratch, removed at the end
+	bin     string
+	rounds  int
+	verbose bool
+	pods    int
+	rows    []row
+}
+
+func main() {
+	b := &bench{}
+	only := flag.String("only", "starts,throughput,node", "what to measure")
+	asJSON := flag.Bool("json", false, "print JSON")
+	flag.BoolVar(&b.verbose, "v", false, "log every step")
+	flag.IntVar(&b.rounds, "rounds", 15, "rounds of each start")
+	flag.IntVar(&b.pods, "pods", 110, "Pods of the full node")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if err := b.run(ctx, strings.Split(*only, ",")); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+	if *asJSON {
+		enc := json.NewEncoder(os.Stdout)
+		enc.SetIndent("", "  ")
+		_ = enc.Encode(b.rows)
+		return
+	}
+	b.print()
+}
+
+func (b *bench) run(ctx context.Context, parts []string) (err error) {
+	if os.Geteuid() != 0 {
+		return errors.New("containers need root")
+	}
+	if b.bin, err = filepath.Abs("bin"); err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(b.bin, "minikubelet")); err != nil {
+		return fmt.Errorf("%w; run make build first", err)
+	}
+	if b.dir, err = os.MkdirTemp("", "mkb"); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
+	if err := imagetest.BuildFile(b.path("busybox.tar"), imagetest.Options{}); err != nil {
+		return err
+	}
+	for _, part := range []struct {
+		name string
+		fn   func(context.Context) error
+	}{{"starts", b.starts}, {"throughput", b.throughput}, {"node", b.node}} {
+		if !slices.Contains(parts, part.name) {
+			continue
+		}
+		if err := part.fn(ctx); err != nil {
+			return fmt.Errorf("%s: %w", part.name, err)
+		}
+	}
+	return nil
+}
+
+func (b *bench) path(parts ...string) string {
+	return filepath.Join(append([]string{b.dir}, parts...)...)
+}
+
+// add keeps a result and says it at once: the whole takes minutes.
+func (b *bench) add(r row) {
+	b.rows = append(b.rows, r)
+	fmt.Fprintf(os.Stderr, "  %-58s %8.1f %s\n", r.What, r.Ours, r.Unit)
+}
+
+func (b *bench) print() {
+	w := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "\tunit\tfloor (runc)\tours, median\tbest\tratio\tgoal\t")
+	number := func(f float64) string {
+		if f == 0 {
+			return "–"
+		}
+		return fmt.Sprintf("%.1f", f)
+	}
+	for _, r := range b.rows {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", r.What, r.Unit, number(r.Floor), number(r.Ours), number(r.Best), number(r.Ratio), r.Goal)
+	}
+	_ = w.Flush()
+}
+
+// median of some numbers; 0 of none.
+func median(list []float64) float64 {
+	if len(list) == 0 {
+		return 0
+	}
+	s := slices.Sorted(slices.Values(list))
+	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
+}
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

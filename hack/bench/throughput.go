@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// throughput starts and removes Pods of w2 two at a time, with the agent and with
+// the bare runtime.
+func (b *bench) throughput(ctx context.Context) error {
+	const each, lanes = 10, 2
+	w := works()[1]
+	f, err := b.newFloor()
+	if err != nil {
+		return err
+	}
+	p, err := b.openAgent(ctx, "throughput")
+	if err != nil {
+		return err
+	}
+	if _, _, _, err := p.measure(ctx, w); err != nil { // warm-up
+		return errors.Join(err, p.close(ctx))
+	}
+	lane := func(one func(context.Context) error) (float64, error) {
+		began := time.Now()
+		g, gctx := errgroup.WithContext(ctx)
+		for range lanes {
+			g.Go(func() error {
+				for range each {
+					if err := one(gctx); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}
+		err := g.Wait()
+		return float64(lanes*each) / time.Since(began).Seconds(), err
+	}
+	ours, err := lane(func(ctx context.Context) error { _, _, _, err := p.measure(ctx, w); return err })
+	if err != nil {
+		return errors.Join(err, p.close(ctx))
+	}
+	low, err := lane(func(ctx context.Context) error { _, err := f.measure(ctx, w); return err })
+	if err != nil {
+		return errors.Join(err, p.close(ctx))
+	}
+	b.add(row{What: "w2 started and removed a second, two at a time", Unit: "1/s", Floor: low, Ours: ours, Goal: "≥ 5"})
+	return p.close(ctx)
+}

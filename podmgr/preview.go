@@ -36,6 +36,7 @@ type Preview struct {
 	// Refused is why the node would refuse the Pod; nil when it fits.
 	Refused *PreviewRefusal `json:"refused,omitempty"`
 
+	Dir       string             `json:"directory"` // of the Pod's files and volumes
 	Hostname  string             `json:"hostname"`
 	HostPorts []string           `json:"hostPorts,omitempty"`
 	Cgroup    CgroupPreview      `json:"cgroup"`
@@ -76,8 +77,9 @@ type ContainerPreview struct {
 	ID         string            `json:"id"` // of the first attempt
 	// CommandFromImage and UserFromImage say that the image decides, as far as the
 	// manifest does not; images are not looked at.
-	CommandFromImage bool `json:"commandFromImage"`
-	UserFromImage    bool `json:"userFromImage"`
+	CommandFromImage    bool `json:"commandFromImage"`
+	WorkingDirFromImage bool `json:"workingDirFromImage"`
+	UserFromImage       bool `json:"userFromImage"`
 	// OOMScoreAdj is the wanted value; the spec has what this node may set.
 	OOMScoreAdj int           `json:"oomScoreAdj"`
 	Cgroup      CgroupPreview `json:"cgroup"`
@@ -108,7 +110,7 @@ func (n *NodeFacts) preview(vols *volumes.Manager, pod *corev1.Pod) Preview {
 	p := Preview{
 		Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID), QOSClass: cgroups.QOSClass(pod),
 		Requests: cgroups.ExplainRequests(pod), Limits: cgroups.ExplainLimits(pod),
-		Hostname: n.hostname(pod), Stages: stages(pod),
+		Dir: n.podDir(pod), Hostname: n.hostname(pod), Stages: stages(pod),
 	}
 	p.Cgroup = CgroupPreview{Path: cgroups.PodPath(n.CgroupRoot, p.UID, p.QOSClass)}
 	p.Cgroup.V1 = cgroups.Files(cgroups.V1, cgroups.PodResources(pod, n.cgroupOptionsFor(cgroups.V1)))
@@ -195,6 +197,7 @@ func (n *NodeFacts) previewSpec(p *Preview, out *ContainerPreview, pod *corev1.P
 	}
 	out.OOMScoreAdj = o.OOMScoreAdj
 	out.CommandFromImage = len(c.Command) == 0
+	out.WorkingDirFromImage = c.WorkingDir == ""
 	out.UserFromImage = o.Security.RunAsUser == nil
 	if out.CommandFromImage {
 		o.Image = ocispec.ImageConfig{Entrypoint: []string{"<entrypoint of " + c.Image + ">"}, Cmd: []string{"<cmd>"}}
@@ -233,10 +236,10 @@ func unlimited(pod *corev1.Pod) []string {
 	values := cgroups.PodResources(pod, cgroups.Options{})
 	var out []string
 	if q := limits[corev1.ResourceCPU]; !q.IsZero() && values.CPU.Quota == nil {
-		out = append(out, "not every container has a cpu limit, so the Pod's cgroup has none; each container has its own")
+		out = append(out, "not every container has a cpu limit, so the Pod's cgroup has none; only the containers that have one are held to it")
 	}
 	if q := limits[corev1.ResourceMemory]; !q.IsZero() && values.Memory == nil {
-		out = append(out, "not every container has a memory limit, so the Pod's cgroup has none; each container has its own")
+		out = append(out, "not every container has a memory limit, so the Pod's cgroup has none; only the containers that have one are held to it")
 	}
 	return out
 }

@@ -20,7 +20,6 @@ type global struct {
 	flag   agent.Config
 	debug  bool
 	output string
-	cmd    *cobra.Command
 }
 
 func (g *global) flags(cmd *cobra.Command) {

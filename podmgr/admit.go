@@ -44,7 +44,22 @@ func (m *Manager) place(pod *corev1.Pod, sure bool) *plan.Refusal {
 		}
 	}
 	m.placed[pod.UID] = requests
+	if cgroups.QOSClass(pod) == corev1.PodQOSBurstable {
+		m.burstable[pod.UID] = amount(corev1.ResourceCPU, requests)
+		m.updateQOS()
+	}
 	return nil
+}
+
+// updateQOS gives the burstable Pods together what they ask for; m.mu is held.
+func (m *Manager) updateQOS() {
+	var sum int64
+	for _, milliCPU := range m.burstable {
+		sum += milliCPU
+	}
+	if err := m.cfg.Cgroups.UpdateQOS(sum); err != nil {
+		m.cfg.Log.Warn("the burstable Pods' share of the CPU is out of date", "err", err)
+	}
 }
 
 // refusal compares with what is left beside placed. CPU is counted in thousandths,
@@ -93,7 +108,12 @@ func insufficient(name corev1.ResourceName, requested, used, capacity int64) *pl
 
 // release gives a Pod's place back; it may be called more than once.
 func (w *worker) release() {
+	uid := types.UID(w.uid)
 	w.m.mu.Lock()
-	delete(w.m.placed, types.UID(w.uid))
-	w.m.mu.Unlock()
+	defer w.m.mu.Unlock()
+	delete(w.m.placed, uid)
+	if _, ok := w.m.burstable[uid]; ok {
+		delete(w.m.burstable, uid)
+		w.m.updateQOS()
+	}
 }

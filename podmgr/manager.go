@@ -74,7 +74,9 @@ type Manager struct {
 	mu      sync.Mutex
 	workers map[types.UID]*worker
 	placed  admitted
-	wg      sync.WaitGroup
+	// burstable has the CPU requests, in thousandths, of the placed Pods of that class.
+	burstable map[types.UID]int64
+	wg        sync.WaitGroup
 }
 
 // New makes a manager. Run starts it.
@@ -84,7 +86,7 @@ func New(cfg Config) *Manager {
 	}
 	return &Manager{
 		cfg: cfg, facts: cfg.facts(), events: newRecorder(cfg.Store, cfg.NodeName, cfg.Log),
-		workers: make(map[types.UID]*worker), placed: make(admitted),
+		workers: make(map[types.UID]*worker), placed: make(admitted), burstable: make(map[types.UID]int64),
 	}
 }
 

@@ -49,6 +49,26 @@ func Binaries(dataDir string) (Paths, error) {
 	return lookUp(filepath.Dir(self), exec.LookPath)
 }
 
+// Look says which executables Binaries would give, and makes nothing: inside is
+// true when they are packed into this program, whether they were unpacked before
+// or not. It needs no lock.
+func Look(dataDir string) (paths Paths, inside bool, err error) {
+	p, err := packedBinaries()
+	if err != nil {
+		return Paths{}, false, err
+	}
+	if p != nil {
+		dir := filepath.Join(dataDir, "bin", p.Hash)
+		return Paths{Runc: filepath.Join(dir, RuncName), Shim: filepath.Join(dir, ShimName)}, true, nil
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return Paths{}, false, fmt.Errorf("find the program's own directory: %w", err)
+	}
+	paths, err = lookUp(filepath.Dir(self), exec.LookPath)
+	return paths, false, err
+}
+
 // lookUp finds both executables in dir or else with lookPath.
 func lookUp(dir string, lookPath func(string) (string, error)) (Paths, error) {
 	var missing []string

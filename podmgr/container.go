@@ -62,6 +62,9 @@ func (w *worker) createContainer(ctx context.Context, pod *corev1.Pod, a plan.Ac
 		return err
 	}
 	if _, err := w.m.cfg.Runtime.Create(ctx, container); err != nil {
+		if w.sandboxLost(ctx, stage.id) {
+			return nil // not this container's fault; the sandbox's failure is told
+		}
 		if errors.Is(err, runtime.ErrImage) {
 			w.forgetImage(c.Image)
 		}
@@ -69,6 +72,24 @@ func (w *worker) createContainer(ctx context.Context, pod *corev1.Pod, a plan.Ac
 		return err
 	}
 	return nil
+}
+
+// sandboxLost tells whether the sandbox that a container was to join is of no use
+// any more. While it is being made it waits for the outcome.
+func (w *worker) sandboxLost(ctx context.Context, id string) bool {
+	making := plan.Action{Kind: plan.CreateSandbox}.Key()
+	for {
+		change := w.change()
+		if !w.isBusy(making) {
+			stage := w.stage()
+			return stage == nil || stage.id != id
+		}
+		select {
+		case <-change:
+		case <-ctx.Done():
+			return true
+		}
+	}
 }
 
 func (w *worker) stage() *sandboxStage {

@@ -56,6 +56,6 @@ the foreground (run).`,
 	}
 	g := &global{}
 	g.flags(cmd)
-	cmd.AddCommand(serveCommand(g), runCommand(g), stopCommand(g), imageCommand(g), versionCommand(g), planCommand(g))
+	cmd.AddCommand(serveCommand(g), runCommand(g), stopCommand(g), imageCommand(g), versionCommand(g), planCommand(g), checkCommand(g))
 	return cmd
 }

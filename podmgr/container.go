@@ -107,7 +107,11 @@ func (w *worker) container(ctx context.Context, pod *corev1.Pod, c *corev1.Conta
 		}
 	}
 	id := containerID(pod, stage.id, c.Name, a.Attempt)
-	mounts, err := cfg.Volumes.Mounts(ctx, w.volumesPod(pod), c.Name, stage.volumes, c.VolumeMounts)
+	volumeMounts, err := w.expandSubPaths(pod, c, w.stageIPs(stage))
+	if err != nil {
+		return runtime.Container{}, err
+	}
+	mounts, err := cfg.Volumes.Mounts(ctx, w.volumesPod(pod), c.Name, stage.volumes, volumeMounts)
 	if err != nil {
 		return runtime.Container{}, err
 	}

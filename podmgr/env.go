@@ -149,3 +149,24 @@ func divided(name corev1.ResourceName, quantity, divisor resource.Quantity) stri
 	}
 	return strconv.FormatInt(int64(math.Ceil(float64(quantity.Value())/float64(divisor.Value()))), 10)
 }
+
+// expandSubPaths returns the container's mounts with each subPathExpr turned into
+// the subPath that it stands for. Every variable in it must be known.
+// https://kubernetes.io/docs/concepts/storage/volumes/#using-subpath-expanded-environment
+func (n *NodeFacts) expandSubPaths(pod *corev1.Pod, c *corev1.Container, ips []string) ([]corev1.VolumeMount, error) {
+	var out []corev1.VolumeMount
+	for i, m := range c.VolumeMounts {
+		if m.SubPathExpr != "" {
+			env, err := n.env(pod, c, ips)
+			if err != nil {
+				return nil, err
+			}
+			if m.SubPath, err = spec.ExpandAll(m.SubPathExpr, env.lookup); err != nil {
+				return nil, fmt.Errorf("volumeMounts[%d].subPathExpr: %w", i, err)
+			}
+			m.SubPathExpr = ""
+		}
+		out = append(out, m)
+	}
+	return out, nil
+}

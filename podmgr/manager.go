@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	goruntime "runtime"
 	"sync"
 	"time"
 
@@ -70,6 +71,8 @@ type Manager struct {
 	cfg    Config
 	facts  NodeFacts
 	events *recorder
+	// creates bounds how many containers are being made at the same time.
+	creates *gate
 
 	mu      sync.Mutex
 	workers map[types.UID]*worker
@@ -86,7 +89,8 @@ func New(cfg Config) *Manager {
 	}
 	return &Manager{
 		cfg: cfg, facts: cfg.facts(), events: newRecorder(cfg.Store, cfg.NodeName, cfg.Log),
-		workers: make(map[types.UID]*worker), placed: make(admitted), burstable: make(map[types.UID]int64),
+		workers: make(map[types.UID]*worker), placed: make(admitted),
+		creates: newGate(max(2, goruntime.GOMAXPROCS(0))), burstable: make(map[types.UID]int64),
 	}
 }
 

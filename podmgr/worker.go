@@ -167,9 +167,20 @@ func (w *worker) start(ctx, acting context.Context, steps *sync.WaitGroup, actio
 	s := &step{action: action, cancel: cancel, sooner: make(chan time.Time, 4)}
 	w.busy[key] = s
 	pod := w.pod
+	var turn *ticket
+	if action.Kind == plan.CreateContainer {
+		turn = w.m.creates.enter() // here, so that the order is plan's
+	}
 	steps.Go(func() {
 		defer cancel()
 		began := time.Now()
+		if turn != nil {
+			defer turn.leave()
+			if err := turn.wait(stepCtx); err != nil {
+				w.finished(key, action, err, true, 0)
+				return
+			}
+		}
 		err := w.do(stepCtx, pod, s)
 		w.finished(key, action, err, stepCtx.Err() != nil, time.Since(began))
 	})

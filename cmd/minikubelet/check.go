@@ -27,7 +27,7 @@ changes nothing.
 
 The exit status is 0 when Pods can run, 1 when something essential is missing.`,
 		Example: "  sudo minikubelet check\n  minikubelet check -o json | jq '.[] | select(.level != \"OK\")'",
-		Args:    cobra.NoArgs,
+		Args:    noArgs(""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := g.config(cmd)
 			if err != nil {

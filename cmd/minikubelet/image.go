@@ -34,6 +34,9 @@ func (g *global) withImages(cmd *cobra.Command, fn func(a *agent.Agent, w *progr
 	if err != nil {
 		return err
 	}
+	if err := needRoot(); err != nil {
+		return err
+	}
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT)
 	defer stop()
 	cmd.SetContext(ctx)
@@ -112,7 +115,7 @@ func imageList(g *global) *cobra.Command {
 	return &cobra.Command{
 		Use:   "ls",
 		Short: "List the images of this node",
-		Args:  cobra.NoArgs,
+		Args:  noArgs(""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return g.withImages(cmd, func(a *agent.Agent, _ *progress) error {
 				list, err := a.Images().List(cmd.Context())

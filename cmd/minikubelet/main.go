@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -50,12 +51,59 @@ func root() *cobra.Command {
 		Use:   "minikubelet",
 		Short: "Run Kubernetes Pods as containers on this machine",
 		Long: `minikubelet runs Kubernetes Pods as real containers on one Linux machine,
-without a cluster. Drop manifests into a directory (serve), or run one Pod in
-the foreground (run).`,
+without a cluster. Run a manifest in the foreground (run), or drop manifests into
+a directory whose Pods are kept running (serve).`,
+		Example: `  minikubelet check                  can Pods run here?
+  minikubelet plan -f pod.yaml       what would become of this one?
+  minikubelet run -f pod.yaml        run it, Ctrl-C ends it
+  minikubelet serve                  keep the Pods of /etc/minikubelet/manifests running`,
 		SilenceUsage: true, SilenceErrors: true,
 	}
 	g := &global{}
 	g.flags(cmd)
-	cmd.AddCommand(serveCommand(g), runCommand(g), stopCommand(g), imageCommand(g), versionCommand(g), planCommand(g), checkCommand(g))
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w; %s --help lists the flags", err, cmd.CommandPath())
+	})
+	cmd.AddGroup(&cobra.Group{ID: "pods", Title: "Pods:"}, &cobra.Group{ID: "look", Title: "Before running any:"}, &cobra.Group{ID: "more", Title: "More:"})
+	add := func(group string, children ...*cobra.Command) {
+		for _, c := range children {
+			c.GroupID = group
+			c.SetUsageTemplate(shortGlobals(c.UsageTemplate()))
+			cmd.AddCommand(c)
+		}
+	}
+	add("pods", runCommand(g), serveCommand(g), stopCommand(g))
+	add("look", checkCommand(g), planCommand(g))
+	add("more", imageCommand(g), versionCommand(g))
+	cmd.SetHelpCommandGroupID("more")
+	cmd.SetCompletionCommandGroupID("more")
 	return cmd
+}
+
+// shortGlobals replaces the list of global flags, longer than everything else in
+// a command's help, by a word on them.
+func shortGlobals(template string) string {
+	return strings.Replace(template, "Global Flags:\n{{.InheritedFlags.FlagUsages | trimTrailingWhitespaces}}",
+		"All commands take --config, --data-dir, --run-dir, --log-dir, -o json and more: see minikubelet --help", 1)
+}
+
+// noArgs refuses arguments. hint, if any, says what to write instead of one.
+func noArgs(hint string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) == 0:
+			return nil
+		case hint != "":
+			return fmt.Errorf("%s takes no argument %q: write %s "+hint, cmd.Name(), args[0], cmd.CommandPath(), args[0])
+		}
+		return fmt.Errorf("%s takes no argument, but got %q", cmd.Name(), args[0])
+	}
+}
+
+// needRoot tells at once what would otherwise fail at the first directory.
+func needRoot() error {
+	if uid := os.Geteuid(); uid != 0 {
+		return fmt.Errorf("this needs root, and runs as user %d: use sudo (minikubelet plan needs none)", uid)
+	}
+	return nil
 }

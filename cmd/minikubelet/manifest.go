@@ -72,7 +72,7 @@ func openManifest(file string) (*os.File, error) {
 		}
 		return nil, fmt.Errorf("%s: there is no such file", file)
 	case err != nil:
-		return nil, err
+		return nil, fmt.Errorf("manifest: %w", err)
 	case info.IsDir():
 		return nil, fmt.Errorf("%s is a directory: name one file in it, or have all of them run with: minikubelet serve --manifests %s", file, file)
 	}

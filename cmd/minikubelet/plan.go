@@ -28,7 +28,7 @@ With -o json the complete OCI specifications are in the output.
 
 The exit status is 0 when the Pods could run on this node, else 1.`,
 		Example: "  minikubelet plan -f examples/init-demo.yaml\n  minikubelet plan -o json -f pod.yaml | jq '.[0].containers[0].spec'",
-		Args:    cobra.NoArgs,
+		Args:    noArgs("-f %s"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := g.config(cmd)
 			if err != nil {

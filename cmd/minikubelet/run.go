@@ -30,7 +30,7 @@ kills them.
 The exit status is 0 when the Pod succeeded, otherwise that of the first
 container that failed, and 130 after an interrupt.`,
 		Example: "  minikubelet run -f examples/init-demo.yaml\n  minikubelet run --image-archive busybox.tar -f - <pod.yaml",
-		Args:    cobra.NoArgs,
+		Args:    noArgs("-f %s"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := g.config(cmd)
 			if err != nil {
@@ -38,6 +38,9 @@ container that failed, and 130 after an interrupt.`,
 			}
 			objects, err := loadManifest(file, cmd.InOrStdin(), cmd.ErrOrStderr(), nodeName(cfg))
 			if err != nil {
+				return err
+			}
+			if err := needRoot(); err != nil {
 				return err
 			}
 			console := &agent.Console{Progress: os.Stderr, Output: os.Stdout, JSON: g.json(), Terminal: term.IsTerminal(int(os.Stderr.Fd()))}

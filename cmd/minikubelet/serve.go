@@ -21,10 +21,13 @@ directory is a manifest: added, changed and removed files take effect at once.
 
 SIGTERM and SIGINT stop the agent and leave the Pods running; the next agent
 takes them over. "minikubelet stop --pods" ends them too.`,
-		Args: cobra.NoArgs,
+		Args: noArgs(""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := g.config(cmd)
 			if err != nil {
+				return err
+			}
+			if err := needRoot(); err != nil {
 				return err
 			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT)

@@ -28,10 +28,13 @@ func stopCommand(g *global) *cobra.Command {
 unless --pods is given. Without a daemon, stop ends the Pods that are left.
 Pods end within their grace periods; then their containers, networks and
 cgroups are removed. Images and configuration stay.`,
-		Args: cobra.NoArgs,
+		Args: noArgs(""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := g.config(cmd)
 			if err != nil {
+				return err
+			}
+			if err := needRoot(); err != nil {
 				return err
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)

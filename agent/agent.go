@@ -24,7 +24,6 @@ import (
 	"github.com/minikubelet/minikubelet/runtime"
 	"github.com/minikubelet/minikubelet/runtime/engine"
 	"github.com/minikubelet/minikubelet/runtime/image"
-	"github.com/minikubelet/minikubelet/runtime/spec"
 	"github.com/minikubelet/minikubelet/store"
 	"github.com/minikubelet/minikubelet/volumes"
 )
@@ -233,11 +232,10 @@ func (a *Agent) openManager(context.Context) error {
 	if err != nil {
 		return err
 	}
-	node, err := spec.DetectNode()
+	node, err := a.cfg.specNode()
 	if err != nil {
 		return err
 	}
-	node.CompatSyscalls = a.cfg.CompatSyscalls
 	logMax := quantity(a.cfg.LogMaxSize)
 	a.manager.Store(podmgr.New(podmgr.Config{
 		Store: a.store, Runtime: a.runtime, Images: a.images, Cgroups: a.cgroups, Network: a.network,

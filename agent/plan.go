@@ -51,7 +51,7 @@ func (c *Config) nodeFacts() (podmgr.NodeFacts, error) {
 	if err != nil {
 		return podmgr.NodeFacts{}, err
 	}
-	node, err := spec.DetectNode()
+	node, err := c.specNode()
 	if err != nil {
 		return podmgr.NodeFacts{}, err
 	}
@@ -64,4 +64,12 @@ func (c *Config) nodeFacts() (podmgr.NodeFacts, error) {
 		PodsDir: c.podsDir(), NetnsDir: c.netnsDir(), LogDir: c.LogDir, ResolvConf: network.DefaultResolvConf,
 		CgroupRoot: path.Join(c.CgroupRoot, c.name()), CgroupOptions: machine.Options, Node: node,
 	}, nil
+}
+
+// specNode is what container specifications have to know of machine and
+// configuration.
+func (c *Config) specNode() (spec.Node, error) {
+	node, err := spec.DetectNode()
+	node.CompatSyscalls = c.CompatSyscalls
+	return node, err
 }

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -24,11 +25,23 @@ import (
 // annotationRun marks a Pod of run: it has no owner once its run is gone.
 const annotationRun = "minikubelet/run"
 
+const (
+	// gcPercent trades a little CPU time, of which an idle node has plenty, for
+	// memory, which it has not.
+	gcPercent = 50
+	// settled is how long nothing must have changed before memory is given back.
+	settled = 2 * time.Second
+)
+
 // Serve opens the node and keeps the manifest directory's Pods running until ctx
 // ends. ready is called once the node serves; it may be nil.
 func Serve(ctx context.Context, cfg Config, log *slog.Logger, ready func()) (err error) {
 	began := time.Now()
-	a, err := Open(ctx, cfg, Hooks{}, log)
+	debug.SetGCPercent(gcPercent)
+	tidy := time.AfterFunc(settled, debug.FreeOSMemory)
+	defer tidy.Stop()
+	changed := func(*corev1.Pod, *corev1.PodStatus) { tidy.Reset(settled) }
+	a, err := Open(ctx, cfg, Hooks{OnStatus: changed}, log)
 	if err != nil {
 		return err
 	}
@@ -48,6 +61,7 @@ func Serve(ctx context.Context, cfg Config, log *slog.Logger, ready func()) (err
 	go func() { done <- apiserver.Serve(ctx, socket, apiserver.Handler(a.store), log) }()
 	go func() {
 		a.importArchives(ctx)
+		tidy.Reset(settled)
 		done <- newManifests(a.cfg.Manifests, a.cfg.NodeName, a.store, log).run(ctx)
 	}()
 	log.Info("serving", "node", a.cfg.NodeName, "manifests", a.cfg.Manifests, "data", a.cfg.DataDir, "took", time.Since(began))

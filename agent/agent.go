@@ -127,6 +127,9 @@ func (a *Agent) openEngine(ctx context.Context) error {
 	if err := os.Setenv("PATH", filepath.Dir(a.paths.Shim)+":"+os.Getenv("PATH")); err != nil {
 		return err
 	}
+	if err := engine.TempMounts(filepath.Join(a.cfg.RunDir, "mounts")); err != nil {
+		return err
+	}
 	if a.cfg.ContainerdAddress != "" {
 		a.engine, err = engine.Connect(ctx, a.cfg.ContainerdAddress, a.cfg.ContainerdNamespace, a.log)
 	} else {
@@ -207,7 +210,7 @@ func (a *Agent) openRuntime(ctx context.Context) error {
 			}
 		},
 		Logger:     a.log,
-		KeepsExits: a.engine.KeepsExits(),
+		KeepsExits: a.engine.KeepsExits(), NeverStarted: a.engine.NeverStarted,
 		RecordedExit: func(id string) (uint32, time.Time, bool) {
 			exit, ok := a.engine.RecordedExit(id)
 			return uint32(exit.Status), exit.At, ok

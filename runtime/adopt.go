@@ -41,7 +41,9 @@ func (r *Runtime) adopt(ctx context.Context) error {
 		}
 		r.observe(e, running[record.ID])
 	}
-	return r.sweepSnapshots(ctx)
+	return r.sweepSnapshots(ctx, func(info snapshots.Info) bool {
+		return info.Kind == snapshots.KindActive && r.entry(info.Name) == nil
+	})
 }
 
 // observe brings one entry up to date with what its task says; t is nil when there is none.
@@ -70,7 +72,7 @@ func (r *Runtime) observe(e *entry, t *task.Process) {
 		r.change(e, func(s *Status) { s.State, s.PID = StateCreated, int(t.Pid) })
 	case task.Status_STOPPED:
 		r.change(e, func(s *Status) {
-			if s.StartedAt.IsZero() {
+			if s.StartedAt.IsZero() && !r.cfg.NeverStarted(s.ID) {
 				s.StartedAt = s.CreatedAt
 			}
 		})
@@ -105,12 +107,35 @@ func (r *Runtime) lost(e *entry) {
 	}
 }
 
-// sweepSnapshots removes active snapshots that no container record uses. containerd's garbage collector would do it in time.
-func (r *Runtime) sweepSnapshots(ctx context.Context) error {
+// sweepViews removes the views of images that a killed agent left. It is called before there are any of this process.
+func (r *Runtime) sweepViews(ctx context.Context) error {
+	return r.sweepSnapshots(ctx, func(info snapshots.Info) bool { return info.Kind == snapshots.KindView })
+}
+
+// sweepSandboxes removes sandbox records of ours without the container record that each comes and goes with. It is called before any
+// is made.
+func (r *Runtime) sweepSandboxes(ctx context.Context) error {
+	list, err := r.client.SandboxStore().List(ctx)
+	if err != nil {
+		return fmt.Errorf("list sandbox records: %w", err)
+	}
+	for _, s := range list {
+		if s.Labels[LabelKind] == "" || r.entry(s.ID) != nil {
+			continue
+		}
+		if err := r.client.SandboxStore().Delete(ctx, s.ID); !gone(err) {
+			return fmt.Errorf("remove the sandbox record %s, which no container has: %w", s.ID, err)
+		}
+	}
+	return nil
+}
+
+// sweepSnapshots removes those of our snapshots that nothing uses, as orphan says. containerd's garbage collector would do it in time.
+func (r *Runtime) sweepSnapshots(ctx context.Context, orphan func(info snapshots.Info) bool) error {
 	service := r.client.SnapshotService(r.cfg.Snapshotter)
 	var orphans []string
 	err := service.Walk(ctx, func(_ context.Context, info snapshots.Info) error {
-		if info.Kind == snapshots.KindActive && info.Labels[LabelKind] != "" && r.entry(info.Name) == nil {
+		if info.Labels[LabelKind] != "" && orphan(info) {
 			orphans = append(orphans, info.Name)
 		}
 		return nil

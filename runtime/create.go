@@ -203,7 +203,9 @@ func (r *Runtime) record(ctx context.Context, s Status, spec *specs.Spec, img im
 	now := time.Now()
 	write := func(ctx context.Context) error {
 		if s.Kind == KindSandbox || !r.cfg.KeepsExits {
-			_, err := r.client.SandboxStore().Create(ctx, sandbox.Sandbox{ID: s.ID, CreatedAt: now, UpdatedAt: now})
+			_, err := r.client.SandboxStore().Create(ctx, sandbox.Sandbox{
+				ID: s.ID, Labels: map[string]string{LabelKind: string(s.Kind)}, CreatedAt: now, UpdatedAt: now,
+			})
 			if err != nil {
 				return fmt.Errorf("sandbox record: %w", err)
 			}

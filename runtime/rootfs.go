@@ -10,6 +10,7 @@ import (
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -68,6 +69,9 @@ func (r *Runtime) unpack(ctx context.Context, img containerd.Image, chainID stri
 	}
 }
 
+// viewSuffix follows a container's ID in the name of the snapshot that shows its image.
+const viewSuffix = "-view"
+
 // view mounts the image's file system read-only for as long as fn runs.
 func (r *Runtime) view(ctx context.Context, img image, id string, fn func(root string) error) error {
 	if img.chainID == "" {
@@ -78,11 +82,11 @@ func (r *Runtime) view(ctx context.Context, img image, id string, fn func(root s
 		return fmt.Errorf("lease: %w", err)
 	}
 	defer release(context.WithoutCancel(ctx))
-	snapshots, key := r.client.SnapshotService(r.cfg.Snapshotter), id+"-view"
-	mounts, err := snapshots.View(ctx, key, img.chainID)
+	service, key := r.client.SnapshotService(r.cfg.Snapshotter), id+viewSuffix
+	mounts, err := service.View(ctx, key, img.chainID, snapshots.WithLabels(map[string]string{LabelKind: viewSuffix}))
 	if err != nil {
 		return fmt.Errorf("view of the image: %w", err)
 	}
-	defer func() { _ = snapshots.Remove(context.WithoutCancel(ctx), key) }()
+	defer func() { _ = service.Remove(context.WithoutCancel(ctx), key) }()
 	return mount.WithReadonlyTempMount(ctx, mounts, fn)
 }

@@ -46,6 +46,9 @@ type Config struct {
 	KeepsExits bool
 	// RecordedExit gives the exit of a container that has no task any more, if the shim left one behind; nil means never.
 	RecordedExit func(id string) (code uint32, at time.Time, ok bool)
+	// NeverStarted tells of a container that has ended whether it is certain that its start was never asked for: it was killed while
+	// it waited. Nil means that nothing is certain.
+	NeverStarted func(id string) bool
 	// Batch runs fn such that all that it writes to containerd's metadata with the given context is one transaction, one fsync. Nil
 	// means a transaction for each write.
 	Batch func(ctx context.Context, fn func(ctx context.Context) error) error
@@ -131,6 +134,9 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	if cfg.RecordedExit == nil {
 		cfg.RecordedExit = func(string) (uint32, time.Time, bool) { return 0, time.Time{}, false }
 	}
+	if cfg.NeverStarted == nil {
+		cfg.NeverStarted = func(string) bool { return false }
+	}
 	if cfg.Batch == nil {
 		cfg.Batch = func(ctx context.Context, fn func(context.Context) error) error { return fn(ctx) }
 	}
@@ -143,7 +149,14 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	}
 	r.ctx, r.cancel = context.WithCancel(namespaces.WithNamespace(context.Background(), cfg.Namespace))
 	stream := r.subscribe()
-	if err := r.adopt(r.namespaced(ctx)); err != nil {
+	err := r.sweepViews(r.namespaced(ctx))
+	if err == nil {
+		err = r.adopt(r.namespaced(ctx))
+	}
+	if err == nil {
+		err = r.sweepSandboxes(r.namespaced(ctx))
+	}
+	if err != nil {
 		r.Close()
 		return nil, err
 	}

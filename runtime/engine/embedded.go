@@ -13,11 +13,14 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	containerd "github.com/containerd/containerd/v2/client"
 	runtimev2 "github.com/containerd/containerd/v2/core/runtime/v2"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/containerd/v2/pkg/timeout"
 	"github.com/containerd/containerd/v2/plugins"
+	"github.com/containerd/errdefs"
 	ctdlog "github.com/containerd/log"
 	"github.com/containerd/plugin"
 	"github.com/containerd/plugin/registry"
@@ -58,13 +61,18 @@ func Embedded(ctx context.Context, cfg Config) (_ *Engine, err error) {
 			return nil, fmt.Errorf("create engine directory: %w", err)
 		}
 	}
+	tasks := filepath.Join(cfg.State, taskPlugin)
+	half := strays{address: cfg.apiAddress(), tasks: tasks, socketDir: socketDir}
+	if err := half.end(ctx); err != nil {
+		return nil, err
+	}
 	// Must be read before the shims are loaded: loading removes the bundles of
 	// shims that are gone.
-	exits := readExits(filepath.Join(cfg.State, taskPlugin), cfg.Namespace)
+	exits := readExits(tasks, cfg.Namespace)
 
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	ctx = ctdlog.WithLogger(ctx, ctdlog.L)
-	set := &pluginSet{cfg: cfg, socketDir: socketDir, keeper: &exitKeeper{tasks: filepath.Join(cfg.State, taskPlugin)}}
+	set := &pluginSet{cfg: cfg, socketDir: socketDir, keeper: new(exitKeeper)}
 	events, err := serveEvents(cfg.ttrpcAddress())
 	if err != nil {
 		cancel()
@@ -95,9 +103,29 @@ func Embedded(ctx context.Context, cfg Config) (_ *Engine, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("shim manager: %w", err)
 	}
+	half.drop(ctx, shims.(*runtimev2.ShimManager))
+	if err := dropLeases(namespaces.WithNamespace(ctx, cfg.Namespace), client); err != nil {
+		return nil, err
+	}
 	return &Engine{
 		client: client, namespace: cfg.Namespace, shims: shims.(*runtimev2.ShimManager), exits: exits, stop: stop,
+		bundles: filepath.Join(tasks, cfg.Namespace),
 	}, nil
+}
+
+// dropLeases ends the leases of an engine that was killed: nobody will, before
+// they expire, and they keep half-unpacked images.
+func dropLeases(ctx context.Context, client *containerd.Client) error {
+	list, err := client.LeasesService().List(ctx)
+	if err != nil {
+		return fmt.Errorf("list leases: %w", err)
+	}
+	for _, lease := range list {
+		if err := client.LeasesService().Delete(ctx, lease); err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("end the lease %s of an earlier agent: %w", lease.ID, err)
+		}
+	}
+	return nil
 }
 
 func (c Config) check() error {
@@ -137,12 +165,18 @@ type pluginSet struct {
 	loaded    *plugin.Set
 }
 
+// shimLoadTime is how long a shim that was found may take to answer: it answers
+// after what an earlier engine had asked for. Containerd gives up what does not
+// answer, running containers included, after five seconds.
+const shimLoadTime = time.Minute
+
 // init starts the plugins. Every one of them is needed, so the first that fails
 // ends the start. The registrations are containerd's own; two of them get their
 // values from the engine here and not from a configuration file.
 func (s *pluginSet) init(ctx context.Context) error {
 	ctx = namespaces.WithNamespace(ctx, s.cfg.Namespace)
 	s.loaded = plugin.NewPluginSet()
+	timeout.Set("io.containerd.timeout.shim.load", shimLoadTime)
 	var ready sync.WaitGroup
 	s.keeper.loading.Store(true)
 	defer s.keeper.loading.Store(false)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -33,6 +34,7 @@ type Engine struct {
 	namespace string
 	shims     *runtimev2.ShimManager // nil with an external containerd
 	exits     map[string]Exit        // found in the bundles before start
+	bundles   string                 // directory of this namespace's bundles, "" with an external containerd
 	stop      func() error
 }
 
@@ -88,6 +90,23 @@ func (e *Engine) KeepsExits() bool { return e.shims != nil }
 func (e *Engine) RecordedExit(id string) (Exit, bool) {
 	exit, ok := e.exits[id]
 	return exit, ok
+}
+
+// startFile is the shim's mark in the bundle of a task whose start was asked for;
+// package shim has it as StartFile.
+const startFile = "start"
+
+// NeverStarted tells whether it is certain that the start of a task that is there
+// was never asked for. With an external containerd nothing is certain.
+func (e *Engine) NeverStarted(id string) bool {
+	if e.bundles == "" {
+		return false
+	}
+	if _, err := os.Lstat(filepath.Join(e.bundles, id)); err != nil {
+		return false
+	}
+	_, err := os.Lstat(filepath.Join(e.bundles, id, startFile))
+	return errors.Is(err, os.ErrNotExist)
 }
 
 // SandboxShimReady tells whether the shim that was started for task id is up,

@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/core/sandbox"
-	"github.com/containerd/containerd/v2/pkg/namespaces"
-	"github.com/containerd/errdefs"
 )
 
 // exitFile is what the shim writes into a task's bundle when the container's
@@ -53,27 +51,18 @@ func readExits(tasks, namespace string) map[string]Exit {
 // loads the shims it finds, it reaps each one whose task has no process and
 // that has no sandbox record of the same ID: it takes it for one whose task was
 // never created. That would also reap the containers that ended while the
-// engine was down, and lose their exit codes. A recorded exit proves that the
-// task was created and run, so for those the keeper says that a record exists.
+// engine was down, or end just then, and lose their exit codes. So until all are
+// loaded, there is a record for every ID; shims without a task are dropped
+// afterwards (strays.drop), by asking them.
 type exitKeeper struct {
 	sandbox.Store
-	tasks   string // <state>/io.containerd.runtime.v2.task
 	loading atomic.Bool
 }
 
-// Get is Store.Get, except that while shims are loaded it also finds an ID
-// whose bundle has a recorded exit.
+// Get is Store.Get, except that while shims are loaded it finds every ID.
 func (k *exitKeeper) Get(ctx context.Context, id string) (sandbox.Sandbox, error) {
-	sb, err := k.Store.Get(ctx, id)
-	if err == nil || !errdefs.IsNotFound(err) || !k.loading.Load() {
-		return sb, err
+	if k.loading.Load() {
+		return sandbox.Sandbox{ID: id}, nil
 	}
-	ns, nsErr := namespaces.NamespaceRequired(ctx)
-	if nsErr != nil {
-		return sb, err
-	}
-	if _, statErr := os.Stat(filepath.Join(k.tasks, ns, id, exitFile)); statErr != nil {
-		return sb, err
-	}
-	return sandbox.Sandbox{ID: id}, nil
+	return k.Store.Get(ctx, id)
 }

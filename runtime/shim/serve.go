@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"time"
@@ -70,6 +71,10 @@ func (s server) serve(ctx context.Context) error {
 
 // newServer makes the task service with the logs in front of it.
 func newServer(ctx context.Context, sd shutdown.Service) (*ttrpc.Server, error) {
+	bundle, err := os.Getwd()
+	if err != nil {
+		return nil, fmt.Errorf("the bundle: %w", err)
+	}
 	publisher, err := shim.NewPublisher(os.Getenv("TTRPC_ADDRESS"))
 	if err != nil {
 		return nil, fmt.Errorf("connect to containerd's events: %w", err)
@@ -83,7 +88,7 @@ func newServer(ctx context.Context, sd shutdown.Service) (*ttrpc.Server, error) 
 	runc.Monitor = monitor{runc.Monitor, l} // in front of the service's
 	server, err := ttrpc.NewServer(
 		ttrpc.WithServerHandshaker(ttrpc.UnixSocketRequireSameUser()),
-		ttrpc.WithUnaryServerInterceptor(tidy(creating(l.intercept))),
+		ttrpc.WithUnaryServerInterceptor(tidy(newTurns().intercept(starting(filepath.Dir(bundle), creating(l.intercept))))),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("ttrpc server: %w", err)

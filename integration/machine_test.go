@@ -18,10 +18,14 @@ import (
 	"github.com/minikubelet/minikubelet/runtime/image/imagetest"
 )
 
-// program is the built executable.
+// program is the built executable, or the one that MINIKUBELET_TEST_PROGRAM names.
 func program(t *testing.T) string {
 	t.Helper()
-	path, err := filepath.Abs("../bin/minikubelet")
+	built := "../bin/minikubelet"
+	if other := os.Getenv("MINIKUBELET_TEST_PROGRAM"); other != "" {
+		built = other
+	}
+	path, err := filepath.Abs(built)
 	if err != nil {
 		t.Fatal(err)
 	}

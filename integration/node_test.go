@@ -37,6 +37,7 @@ type node struct {
 	flags     []string
 	daemon    *exec.Cmd
 	daemonLog *os.File
+	external  *exec.Cmd // its own containerd daemon, when it has one
 	api       *http.Client
 	seen      map[string]bool // UIDs of Pods that were there
 }
@@ -74,10 +75,12 @@ func newNode(t *testing.T, flags ...string) *node {
 	return n
 }
 
-func (n *node) path(parts ...string) string { return filepath.Join(append([]string{n.dir}, parts...)...) }
+func (n *node) path(parts ...string) string {
+	return filepath.Join(append([]string{n.dir}, parts...)...)
+}
 
-// cleanUp ends everything and searches for leftovers. The directories of a failed
-// test stay for a look.
+// cleanUp ends everything and searches for leftovers. With MINIKUBELET_TEST_KEEP
+// set, the directories of a failed test stay for a look.
 func (n *node) cleanUp() {
 	n.kill()
 	out, err := n.try("stop", "--pods", "--grace-period", "0")
@@ -89,6 +92,10 @@ func (n *node) cleanUp() {
 	}
 	if n.t.Failed() {
 		n.t.Logf("the end of the daemon's log:\n%s", tail(n.path("daemon.log"), 60))
+		if os.Getenv("MINIKUBELET_TEST_KEEP") != "" {
+			n.t.Logf("kept: %s", n.dir)
+			return
+		}
 	}
 	if err := os.RemoveAll(n.dir); err != nil {
 		n.t.Errorf("remove the node's directory: %v", err)

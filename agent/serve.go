@@ -171,6 +171,10 @@ func (a *Agent) untilGone(ctx context.Context) error {
 	go func() { done <- a.Run(ctx) }()
 	w := a.store.Watch(podmgr.Pods, a.store.Revision())
 	defer w.Close()
+	select {
+	case <-a.manager.Load().Swept():
+	case <-ctx.Done():
+	}
 	for {
 		left := 0
 		if err := a.each(func(*corev1.Pod) error { left++; return nil }); err != nil {

@@ -71,6 +71,8 @@ type Manager struct {
 	cfg    Config
 	facts  NodeFacts
 	events *recorder
+	// swept is closed when Run has removed what nobody owns.
+	swept chan struct{}
 	// creates bounds how many containers are being made at the same time.
 	creates *gate
 
@@ -90,7 +92,7 @@ func New(cfg Config) *Manager {
 	return &Manager{
 		cfg: cfg, facts: cfg.facts(), events: newRecorder(cfg.Store, cfg.NodeName, cfg.Log),
 		workers: make(map[types.UID]*worker), placed: make(admitted),
-		creates: newGate(max(2, goruntime.GOMAXPROCS(0))), burstable: make(map[types.UID]int64),
+		swept: make(chan struct{}), creates: newGate(max(2, goruntime.GOMAXPROCS(0))), burstable: make(map[types.UID]int64),
 	}
 }
 
@@ -115,9 +117,13 @@ func (m *Manager) Changed(uid string) {
 	}
 }
 
+// Swept is closed once Run has removed what an earlier agent left and nobody owns.
+func (m *Manager) Swept() <-chan struct{} { return m.swept }
+
 // Run adopts what is there, removes what nobody owns, and serves the store's
 // Pods until ctx ends. Running containers are left alone then; steps under way
-// are given a bounded time to finish. It returns nil when ctx ended.
+// are given a bounded time to finish. It returns nil when ctx ended. It may be
+// called once.
 func (m *Manager) Run(ctx context.Context) error {
 	pods, revision, err := m.list()
 	if err != nil {
@@ -126,6 +132,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	if err := m.sweep(ctx, pods); err != nil {
 		m.cfg.Log.Warn("start-up sweep is incomplete; it is tried again at the next start", "err", err)
 	}
+	close(m.swept)
 	stopEvents := m.events.start()
 	defer stopEvents()
 	for _, pod := range pods {

@@ -174,13 +174,17 @@ func (n *NodeFacts) previewContainer(p *Preview, field string, pod *corev1.Pod, 
 
 func (n *NodeFacts) previewSpec(p *Preview, out *ContainerPreview, pod *corev1.Pod, c *corev1.Container, id string,
 	pinned runtime.Namespaces, vm *volumes.Manager, vols volumes.Volumes) (*specs.Spec, error) {
-	mounts, err := vm.PreviewMounts(n.volumesPod(pod), c.Name, vols, c.VolumeMounts)
-	if err != nil {
-		return nil, err
-	}
 	ips := []string{podIPPlaceholder}
 	if pod.Spec.HostNetwork {
 		ips = n.HostIPs
+	}
+	volumeMounts, err := n.expandSubPaths(pod, c, ips)
+	if err != nil {
+		return nil, err
+	}
+	mounts, err := vm.PreviewMounts(n.volumesPod(pod), c.Name, vols, volumeMounts)
+	if err != nil {
+		return nil, err
 	}
 	o, err := n.options(pod, c, id, ips, mounts)
 	if err != nil {

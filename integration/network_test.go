@@ -27,7 +27,7 @@ func serves(text, address string) string {
 
 // fetch is a script that asks until it gets an answer, for some seconds.
 func fetch(url string) string {
-	return "for i in 1 2 3 4 5 6 7 8 9 10; do wget -q -O - " + url + " && break; sleep 0.5; done"
+	return "for i in 1 2 3 4 5 6 7 8 9 10; do wget -q -O - " + url + " 2>/dev/null && break; sleep 0.5; done"
 }
 
 // bridgeAddress is the node's own address in its Pod network.
@@ -63,16 +63,16 @@ func TestPodNetwork(t *testing.T) {
 	n.apply("server.yaml", podOf("server", apps(sh("web", serves("server", "8080")), sh("private", serves("private-of-server", "127.0.0.1:9090")))))
 	server := n.awaitRunning("server")
 	ip := server.Status.PodIP
-	n.apply("client.yaml", podOf("client", "restartPolicy: Never",
+	n.apply("client.yaml", podOf("client", "restartPolicy: Never", diskV,
 		inits(sh("init", fetch("http://"+ip+":8080/")+"; echo end")),
 		apps(
-			sh("web", serves("own-neighbour", "127.0.0.1:9090")+" & sleep 8"),
+			sh("web", serves("own-neighbour", "127.0.0.1:9090")+" & until test -e /v/done; do sleep 0.1; done", onV),
 			sh("app", strings.Join([]string{
 				fetch("http://" + ip + ":8080/"),
 				fetch("http://" + listener.Addr().String() + "/"),
 				fetch("http://127.0.0.1:9090/"),
 				"wget -q -O - http://" + ip + ":9090/ 2>/dev/null || echo private is not to be reached",
-				"ip route | grep '^default'", "hostname -i", "echo end"}, "; ")))))
+				"ip route | grep '^default'", "hostname -i", "touch /v/done", "echo end"}, "; "), onV))))
 	client := n.awaitPhase("client", corev1.PodSucceeded)
 	own := client.Status.PodIP
 	if got := n.said(client, "init"); !slices.Equal(got, []string{"server"}) {

@@ -21,7 +21,9 @@ import (
 )
 
 // sweep removes what belongs to no Pod of the store: what a crash left, or what
-// was the Pods' of a state file that is gone.
+// was the Pods' of a state file that is gone. It does not search the log
+// directory, which a kubelet or another agent may use too: a Pod's logs go before
+// its directory, so whoever has logs is found by that.
 func (m *Manager) sweep(ctx context.Context, pods map[types.UID]*corev1.Pod) error {
 	orphans := make(map[string]*corev1.Pod)
 	add := func(uid, namespace, name string) {
@@ -54,11 +56,6 @@ func (m *Manager) sweep(ctx context.Context, pods map[types.UID]*corev1.Pod) err
 	uids = append(uids, entries(m.cfg.NetnsDir)...)
 	for _, uid := range uids {
 		add(uid, "", "")
-	}
-	for _, dir := range entries(m.cfg.LogDir) {
-		if parts := strings.Split(dir, "_"); len(parts) == 3 {
-			add(parts[2], parts[0], parts[1])
-		}
 	}
 	for uid, pod := range orphans {
 		m.cfg.Log.Info("removing what is left of a Pod that is gone", "uid", uid, "pod", pod.Namespace+"/"+pod.Name)
@@ -104,14 +101,14 @@ func (m *Manager) removeAll(ctx context.Context, pod *corev1.Pod) error {
 	errs = append(errs,
 		runtime.UnpinNamespaces(filepath.Join(cfg.NetnsDir, uid)),
 		cfg.Cgroups.RemovePod(ctx, uid),
-		m.removeDir(ctx, pod),
-		m.removeLogs(pod))
+		m.removeFiles(ctx, pod))
 	return errors.Join(errs...)
 }
 
-// removeDir takes the volumes down and removes the Pod's directory. While a
-// volume's tear-down fails nothing is removed: it may still be mounted.
-func (m *Manager) removeDir(ctx context.Context, pod *corev1.Pod) error {
+// removeFiles takes the volumes down and removes the Pod's logs and, last, its
+// directory. While a volume's tear-down fails nothing is removed: it may still be
+// mounted.
+func (m *Manager) removeFiles(ctx context.Context, pod *corev1.Pod) error {
 	dir := filepath.Join(m.cfg.PodsDir, string(pod.UID))
 	if err := m.cfg.Volumes.Teardown(ctx, volumes.Pod{UID: string(pod.UID), Namespace: pod.Namespace, Name: pod.Name, Dir: dir}); err != nil {
 		return err
@@ -121,6 +118,9 @@ func (m *Manager) removeDir(ctx context.Context, pod *corev1.Pod) error {
 		if err := unix.Unmount(shm, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
 			return fmt.Errorf("unmount %s: %w", shm, err)
 		}
+	}
+	if err := m.removeLogs(pod); err != nil {
+		return err
 	}
 	return os.RemoveAll(dir)
 }

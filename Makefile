@@ -25,7 +25,7 @@ STATIC   := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false
 
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
-.PHONY: help prerequisites build check test test-v2 demo bench install uninstall clean
+.PHONY: help prerequisites build bin/externalcontainerd check test test-v2 demo bench install uninstall clean
 
 help: ## Show this text
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -49,7 +49,10 @@ check: prerequisites ## Formatting, vet, staticcheck and the unit tests
 	$(GO) tool staticcheck $(PKGS)
 	$(GO) test -short -run '$(RUN)' $(PKGS)
 
-test: build ## Every test, real containers included (as root)
+bin/externalcontainerd: prerequisites
+	@$(STATIC) -ldflags '-s -w' -o $@ ./hack/externalcontainerd
+
+test: build bin/externalcontainerd ## Every test, real containers included (as root)
 	PATH="$(CURDIR)/bin:$$PATH" $(GO) test -timeout 30m -run '$(RUN)' $(PKGS)
 	$(GO) test -tags packed -run Packed ./runtime/engine
 

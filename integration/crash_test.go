@@ -229,14 +229,20 @@ func (c *crashes) checkSteady() {
 	} else {
 		c.numbered("steady", "count", lines[1:], len(lines)-1)
 	}
-	c.eventually("the hostPort answers", func() bool {
-		r, err := (&http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}).
-			Get(fmt.Sprintf("http://127.0.0.1:%d/file", c.port))
+	c.awaitHTTP(c.port)
+}
+
+// awaitHTTP waits until somebody speaks HTTP at a port of this machine.
+func (n *node) awaitHTTP(port int) {
+	n.t.Helper()
+	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	n.eventually("the hostPort answers", func() bool {
+		r, err := client.Get(fmt.Sprintf("http://127.0.0.1:%d/", port))
 		if err != nil {
 			return false
 		}
 		r.Body.Close()
-		return r.StatusCode == http.StatusOK
+		return true
 	})
 }
 

@@ -72,6 +72,10 @@ func newNode(t *testing.T, flags ...string) *node {
 	if err := os.Link(archive(t), n.path("data/images/busybox.tar")); err != nil {
 		copyFile(t, archive(t), n.path("data/images/busybox.tar"))
 	}
+	if os.Getenv(externalEngines) != "" {
+		n.startExternal()
+		n.flags = append(n.flags, "--containerd-address", n.externalAddress())
+	}
 	return n
 }
 
@@ -87,6 +91,7 @@ func (n *node) cleanUp() {
 	if err != nil {
 		n.t.Errorf("stop --pods: %v\n%s", err, out)
 	}
+	n.endExternal(syscall.SIGTERM)
 	for _, left := range n.leftovers() {
 		n.t.Errorf("left behind: %s", left)
 	}

@@ -175,7 +175,11 @@ func (a *Agent) openCgroups(context.Context) error {
 		return err
 	}
 	for controller, consequence := range a.cgroups.Missing() {
-		a.log.Warn("a cgroup controller is missing", "controller", controller, "consequence", consequence)
+		level := slog.LevelInfo
+		if controller == "cpu" || controller == "memory" || controller == "pids" {
+			level = slog.LevelWarn
+		}
+		a.log.Log(context.Background(), level, "a cgroup controller is missing", "controller", controller, "consequence", consequence)
 	}
 	return nil
 }

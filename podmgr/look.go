@@ -44,7 +44,6 @@ type sandboxStage struct {
 
 // look gathers what plan decides on. It reads memory, and files only for news.
 func (w *worker) look(ctx context.Context) plan.Input {
-	statuses := w.m.cfg.Runtime.Pod(w.uid)
 	w.mu.Lock()
 	pod := w.pod
 	in := plan.Input{
@@ -61,11 +60,14 @@ func (w *worker) look(ctx context.Context) plan.Input {
 	}
 	stage := w.sandbox
 	w.mu.Unlock()
+	// After what is under way: a step that ends meanwhile counts as under way, with
+	// its outcome. The other way round it would count as over, without.
+	statuses := w.m.cfg.Runtime.Pod(w.uid)
 
 	in.Seen.Sandboxes = seenSandboxes(statuses, stage)
 	for i := range statuses {
 		if s := &statuses[i]; s.Kind != runtime.KindSandbox {
-			in.Seen.Containers = append(in.Seen.Containers, w.seenContainer(pod, s))
+			in.Seen.Containers = append(in.Seen.Containers, w.seenContainer(pod, s, in.Seen.Busy))
 		}
 	}
 	in.Seen.Images = w.seenImages(ctx, pod)
@@ -108,7 +110,7 @@ func seenSandboxes(statuses []runtime.Status, stage *sandboxStage) []plan.Sandbo
 	return out
 }
 
-func (w *worker) seenContainer(pod *corev1.Pod, s *runtime.Status) plan.Container {
+func (w *worker) seenContainer(pod *corev1.Pod, s *runtime.Status, busy map[string]bool) plan.Container {
 	c := plan.Container{
 		ID: s.ID, Name: s.Name, Attempt: s.Attempt, SandboxID: s.SandboxID,
 		SpecHash:  s.Labels[labelSpecHash],
@@ -120,8 +122,8 @@ func (w *worker) seenContainer(pod *corev1.Pod, s *runtime.Status) plan.Containe
 	c.SandboxAttempt, _ = strconv.Atoi(s.Labels[labelSandboxAttempt])
 	switch s.State {
 	case runtime.StateCreating:
-		c.State = plan.Unknown // busy: its action is under way
-		if w.isBusy("container " + s.Name) {
+		c.State = plan.Unknown
+		if busy["container "+s.Name] { // its action is under way
 			c.State = plan.Created
 		}
 	case runtime.StateCreated:

@@ -200,7 +200,17 @@ func (m *Manager) update(ctx context.Context, pod *corev1.Pod) {
 		m.mu.Lock()
 		delete(m.workers, pod.UID)
 		m.mu.Unlock()
+		m.returned(ctx, pod)
 	})
+}
+
+// returned looks whether a Pod came back while its worker was ending: a manifest
+// that is removed and put back gives the same UID.
+func (m *Manager) returned(ctx context.Context, pod *corev1.Pod) {
+	var now corev1.Pod
+	if ctx.Err() == nil && m.cfg.Store.Get(Pods, pod.Namespace, pod.Name, &now) == nil && now.UID == pod.UID {
+		m.update(ctx, &now)
+	}
 }
 
 // wait lets the workers end their steps under way.

@@ -211,8 +211,21 @@ func (w *worker) sandboxFailed(pod *corev1.Pod, err error) {
 	w.event(pod, "", corev1.EventTypeWarning, "FailedCreatePodSandBox", "Failed to create pod sandbox: "+err.Error())
 }
 
+// cancelOthers ends the other steps under way, pulls for instance, which nobody
+// waits for any more.
+func (w *worker) cancelOthers(key string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for other, s := range w.busy {
+		if other != key {
+			s.cancel()
+		}
+	}
+}
+
 // finish removes all that is left of a deleted Pod, and at last its object.
 func (w *worker) finish(ctx context.Context, pod *corev1.Pod) error {
+	w.cancelOthers(plan.Action{Kind: plan.Finish}.Key())
 	if err := w.m.removeAll(ctx, pod); err != nil {
 		return err
 	}

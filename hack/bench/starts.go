@@ -29,19 +29,15 @@ type inProcess struct {
 	stop  context.CancelFunc
 	done  chan error
 
-	mu      sync.Mutex
-	pods    map[string]*started
-	serial  int
-	running chan string
+	mu     sync.Mutex
+	pods   map[string]*started
+	serial int
 }
 
 // started is what was seen of one Pod.
 type started struct {
-	apps                int
-	lastInit, firstApp  time.Time
-	allApps             time.Time
-	initsLeft, appsLeft int
-	reached             chan struct{}
+	lastInit, firstApp, allApps time.Time
+	reached                     chan struct{} // closed when all apps run
 }
 
 func (b *bench) openAgent(ctx context.Context, name string) (*inProcess, error) {

@@ -25,7 +25,7 @@ STATIC   := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false
 
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
-.PHONY: help prerequisites build bin/externalcontainerd check test test-v2 demo bench install uninstall clean
+.PHONY: help prerequisites build bin/kubectl bin/externalcontainerd check test test-v2 demo bench install uninstall clean
 
 help: ## Show this text
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -34,7 +34,7 @@ prerequisites:
 	@GO="$(GO)" hack/prerequisites
 
 # Whether something has to be built again is Go's own decision: it knows.
-build: prerequisites ## Build bin/minikubelet, with runc and the shim inside
+build: prerequisites bin/kubectl ## Build bin/minikubelet, with runc and the shim inside, and bin/kubectl
 	@mkdir -p bin
 	CGO_ENABLED=1 $(GO) build -trimpath -buildvcs=false -tags 'seccomp netgo osusergo runc_nocriu' \
 	  -ldflags '-s -w -linkmode external -extldflags -static' -o bin/runc github.com/opencontainers/runc
@@ -48,6 +48,12 @@ check: prerequisites ## Formatting, vet, staticcheck and the unit tests
 	$(GO) vet $(PKGS)
 	$(GO) tool staticcheck $(PKGS)
 	$(GO) test -short -run '$(RUN)' $(PKGS)
+
+# The pinned kubectl: what the tests drive, and what a newcomer may use.
+bin/kubectl: prerequisites
+	@mkdir -p bin
+	@$(STATIC) -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$$($(GO) list -m -f '{{.Version}}' k8s.io/kubernetes)" \
+	  -o $@ k8s.io/kubernetes/cmd/kubectl
 
 bin/externalcontainerd: prerequisites
 	@$(STATIC) -ldflags '-s -w' -o $@ ./hack/externalcontainerd

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync"
@@ -37,6 +38,9 @@ type Store struct {
 	revision uint64
 	ring     ring
 	watchers map[*Watcher]struct{}
+	// latest has the objects that were written since Open, as they are now, shared
+	// with the events.
+	latest map[string]Object
 }
 
 var (
@@ -62,7 +66,7 @@ func Open(path string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w; if the file is damaged, move it away: running Pods are found again from their manifests", path, err)
 	}
-	s := &Store{db: db, ring: newRing(ringSize), watchers: make(map[*Watcher]struct{})}
+	s := &Store{db: db, ring: newRing(ringSize), watchers: make(map[*Watcher]struct{}), latest: make(map[string]Object)}
 	if err := s.load(); err != nil {
 		_ = db.Close()
 		return nil, fmt.Errorf("open %s: %w", path, err)
@@ -217,14 +221,23 @@ func (s *Store) write(resource string, kind EventType, obj Object, check func(ol
 	defer s.mu.Unlock()
 	next := s.revision + 1
 	before := obj.GetResourceVersion()
+	id := resource + "/" + string(key(obj.GetNamespace(), obj.GetName()))
+	previous := s.latest[id]
 	err := s.db.Update(func(tx *bolt.Tx) error {
 		b, err := tx.Bucket(bucketObjects).CreateBucketIfNotExists([]byte(resource))
 		if err != nil {
 			return err
 		}
 		k := key(obj.GetNamespace(), obj.GetName())
-		if err := check(b.Get(k)); err != nil {
+		old := b.Get(k)
+		if err := check(old); err != nil {
 			return err
+		}
+		if old != nil && previous == nil {
+			previous = reflect.New(reflect.TypeOf(obj).Elem()).Interface().(Object)
+			if err := json.Unmarshal(old, previous); err != nil {
+				return fmt.Errorf("%s: %w", id, err)
+			}
 		}
 		obj.SetResourceVersion(strconv.FormatUint(next, 10))
 		if kind == Deleted {
@@ -245,6 +258,15 @@ func (s *Store) write(resource string, kind EventType, obj Object, check func(ol
 		return err
 	}
 	s.revision = next
-	s.publish(Event{Type: kind, Resource: resource, Revision: next, Object: obj.DeepCopyObject().(Object)})
+	e := Event{Type: kind, Resource: resource, Revision: next, Previous: previous}
+	if kind == Deleted {
+		e.Object = previous.DeepCopyObject().(Object)
+		e.Object.SetResourceVersion(obj.GetResourceVersion())
+		delete(s.latest, id)
+	} else {
+		e.Object = obj.DeepCopyObject().(Object)
+		s.latest[id] = e.Object
+	}
+	s.publish(e)
 	return nil
 }

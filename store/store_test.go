@@ -129,6 +129,55 @@ func TestWatchThatFellBehindIsTold(t *testing.T) {
 	}
 }
 
+func TestEventsTellWhatWasBefore(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.db")
+	s := open(t, path)
+	p := pod("a")
+	p.Labels = map[string]string{"x": "1"}
+	if err := s.Create("pods", p); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, path) // what was before is on disk only
+	first := s.Revision()
+	p.Labels["x"] = "2"
+	if err := s.Update("pods", p); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Delete("pods", pod("a")); err != nil { // a stub, as who deletes by name has it
+		t.Fatal(err)
+	}
+	if err := s.Create("pods", pod("b")); err != nil {
+		t.Fatal(err)
+	}
+	w := s.Watch("pods", first)
+	defer w.Close()
+	for _, want := range []string{"MODIFIED 1 2 2", "DELETED 2 2 3", "ADDED - - 4"} {
+		e, err := w.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		label := func(o Object) string {
+			if o == nil || o.GetLabels()["x"] == "" {
+				return "-"
+			}
+			return o.GetLabels()["x"]
+		}
+		if got := fmt.Sprint(e.Type, " ", label(e.Previous), " ", label(e.Object), " ", e.Object.GetResourceVersion()); got != want {
+			t.Errorf("%s, not %s", got, want)
+		}
+	}
+	before, err := s.Before("pods", first)
+	if err != nil || before["default/a"].GetLabels()["x"] != "1" || before["default/b"] != nil || len(before) != 2 {
+		t.Errorf("before: %v, %v", before, err)
+	}
+	if _, err := s.Before("pods", first-1); !errors.Is(err, ErrTooOld) {
+		t.Errorf("before what is kept: %v", err)
+	}
+}
+
 func TestListByNamespace(t *testing.T) {
 	s := open(t, filepath.Join(t.TempDir(), "state.db"))
 	for _, ns := range []string{"a", "ab", "b"} {

@@ -18,13 +18,17 @@ const (
 	Deleted  EventType = "DELETED"
 )
 
-// Event is one change. Its object is shared between all watchers: nobody may
-// change it.
+// Event is one change. Its objects are shared between all watchers: nobody may
+// change them.
 type Event struct {
 	Type     EventType
 	Resource string
 	Revision uint64
-	Object   Object
+	// Object is as it is after the change; one that was deleted is as it last was,
+	// with the deletion's version.
+	Object Object
+	// Previous is the object before the change, nil when there was none.
+	Previous Object
 }
 
 // ErrTooOld says that a watch asks for changes that are no longer kept, or that
@@ -62,6 +66,26 @@ func (r *ring) since(revision uint64) ([]Event, error) {
 	for i := range r.events {
 		if e := r.events[(r.next+i)%len(r.events)]; e.Revision > revision {
 			out = append(out, e)
+		}
+	}
+	return out, nil
+}
+
+// Before tells how the objects of a resource that have changed since a revision
+// were then, by "namespace/name"; nil for those that did not exist. With a List it
+// gives the objects as they were at that revision. It fails with ErrTooOld.
+func (s *Store) Before(resource string, revision uint64) (map[string]Object, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	events, err := s.ring.since(revision)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]Object)
+	for _, e := range events {
+		id := string(key(e.Object.GetNamespace(), e.Object.GetName()))
+		if _, seen := out[id]; e.Resource == resource && !seen {
+			out[id] = e.Previous
 		}
 	}
 	return out, nil

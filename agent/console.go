@@ -197,9 +197,14 @@ func (c *Console) containers(shown *shownPod, list []corev1.ContainerStatus, kin
 		if text == "" || shown.states[s.Name] == state {
 			continue
 		}
+		before := shown.states[s.Name]
 		shown.states[s.Name] = state
 		if s.State.Running != nil || (s.State.Terminated != nil && !s.State.Terminated.StartedAt.IsZero()) {
 			c.follow(shown, s.Name, int(s.RestartCount))
+			// One that ended at once was never seen running; it began all the same.
+			if start := startText(&s); s.State.Terminated != nil && before != start {
+				c.say(line{Type: "progress", Pod: shown.pod.Name, Container: s.Name, Message: kind + " " + start})
+			}
 		}
 		c.say(line{Type: "progress", Pod: shown.pod.Name, Container: s.Name, Message: kind + " " + text})
 	}
@@ -213,6 +218,13 @@ func (c *Console) ran(s *corev1.ContainerStatus) time.Duration {
 		return 0
 	}
 	return seen.FinishedAt.Sub(seen.StartedAt)
+}
+
+// startText says that a container's present attempt began.
+func startText(s *corev1.ContainerStatus) string {
+	running := corev1.ContainerStatus{RestartCount: s.RestartCount}
+	running.State.Running = &corev1.ContainerStateRunning{}
+	return stateText(&running, 0)
 }
 
 // stateText says what state a container is in; empty while it merely waits.

@@ -139,6 +139,9 @@ func imageRemove(g *global) *cobra.Command {
 				var errs []error
 				for _, ref := range args {
 					names, err := a.Images().Remove(cmd.Context(), ref, force)
+					if err == nil && len(names) == 0 {
+						err = fmt.Errorf("image %s: not on this node", ref)
+					}
 					errs = append(errs, err)
 					for _, name := range names {
 						fmt.Fprintln(cmd.OutOrStdout(), "removed", name)

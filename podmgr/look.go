@@ -53,7 +53,7 @@ func (w *worker) look(ctx context.Context) plan.Input {
 			Failures: maps.Clone(w.failures),
 			Busy:     make(map[string]bool, len(w.busy)),
 		},
-		Hashes: containerHashes(pod),
+		Hashes: w.hashes,
 	}
 	for key := range w.busy {
 		in.Seen.Busy[key] = true

@@ -25,7 +25,8 @@ type worker struct {
 	status *statusWriter
 
 	mu       sync.Mutex
-	pod      *corev1.Pod // never changed, only replaced
+	pod      *corev1.Pod       // never changed, only replaced
+	hashes   map[string]string // of pod's containers
 	refused  *plan.Refusal
 	busy     map[string]*step
 	failures map[string]plan.Failure
@@ -61,6 +62,7 @@ func newWorker(m *Manager, pod *corev1.Pod) *worker {
 		messages: make(map[string]string),
 		changed:  make(chan struct{}),
 		last:     *pod.Status.DeepCopy(),
+		hashes:   containerHashes(pod),
 	}
 	w.status = newStatusWriter(m.cfg.Store, pod, w.log)
 	return w
@@ -72,6 +74,9 @@ func (w *worker) setPod(pod *corev1.Pod) {
 	w.mu.Lock()
 	old := w.pod
 	w.pod = pod
+	if !equality.Semantic.DeepEqual(old.Spec, pod.Spec) {
+		w.hashes = containerHashes(pod)
+	}
 	w.mu.Unlock()
 	if old.Generation != pod.Generation || !equality.Semantic.DeepEqual(old.DeletionTimestamp, pod.DeletionTimestamp) ||
 		!equality.Semantic.DeepEqual(old.Spec, pod.Spec) {

@@ -54,7 +54,8 @@ type Config struct {
 	// RegistryAuth is a docker config.json with credentials.
 	RegistryAuth string `json:"registryAuth,omitempty"`
 
-	// LogMaxSize and LogMaxFiles bound a container's log.
+	// LogMaxSize and LogMaxFiles bound a container's log; there are two files at
+	// least, the one that is written and one that was rotated.
 	LogMaxSize  string `json:"logMaxSize,omitempty"`
 	LogMaxFiles int    `json:"logMaxFiles,omitempty"`
 
@@ -169,8 +170,8 @@ func (c *Config) complete() error {
 			errs = append(errs, fmt.Errorf("%s %q: must be a quantity such as 10Mi or 500m", name, v))
 		}
 	}
-	if c.LogMaxFiles < 1 {
-		errs = append(errs, fmt.Errorf("logMaxFiles %d: must be at least 1", c.LogMaxFiles))
+	if c.LogMaxFiles < 2 {
+		errs = append(errs, fmt.Errorf("logMaxFiles %d: must be at least 2, one to write and one that was rotated", c.LogMaxFiles))
 	}
 	if c.MaxPods < 1 {
 		errs = append(errs, fmt.Errorf("maxPods %d: must be at least 1", c.MaxPods))

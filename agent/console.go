@@ -133,7 +133,8 @@ func (c *Console) event(pod *corev1.Pod, container string, e *corev1.Event) {
 		return
 	}
 	switch {
-	case c.JSON, e.Type == corev1.EventTypeWarning, e.Reason == "Pulling", e.Reason == "Pulled", e.Reason == "Killing":
+	case c.JSON, e.Type == corev1.EventTypeWarning, e.Reason == "Pulling", e.Reason == "Killing",
+		e.Reason == "Pulled" && strings.HasPrefix(e.Message, "Successfully"):
 		c.say(line{Type: "event", Pod: pod.Name, Container: container, Reason: e.Reason, Message: e.Message})
 	}
 }

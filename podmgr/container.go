@@ -174,6 +174,7 @@ func (w *worker) startContainer(ctx context.Context, pod *corev1.Pod, a plan.Act
 		}
 		return err
 	}
+	w.imageWasThere(pod, a.Container)
 	w.event(pod, a.Container, corev1.EventTypeNormal, "Created", "Container created")
 	w.event(pod, a.Container, corev1.EventTypeNormal, "Started", "Container started")
 	return nil

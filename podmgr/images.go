@@ -100,6 +100,18 @@ func (w *worker) imageName(ref string) string {
 	return name
 }
 
+// imageWasThere tells the Pod's owner that a container's start needed no pull.
+func (w *worker) imageWasThere(pod *corev1.Pod, container string) {
+	w.mu.Lock()
+	pulled := w.pulled[container]
+	delete(w.pulled, container)
+	w.mu.Unlock()
+	if c, _ := containerOf(pod, container); c != nil && !pulled {
+		w.event(pod, container, corev1.EventTypeNormal, "Pulled",
+			fmt.Sprintf("Container image %q already present on machine and can be accessed by the pod", c.Image))
+	}
+}
+
 // pullImage makes an image available and tells the Pod's owner.
 func (w *worker) pullImage(ctx context.Context, pod *corev1.Pod, a plan.Action) error {
 	w.event(pod, a.Container, corev1.EventTypeNormal, "Pulling", fmt.Sprintf("Pulling image %q", a.Image))
@@ -117,6 +129,7 @@ func (w *worker) pullImage(ctx context.Context, pod *corev1.Pod, a plan.Action) 
 		}
 	} else {
 		w.images[a.Image] = plan.Image{Present: true, PulledAt: time.Now()}
+		w.pulled[a.Container] = true
 	}
 	w.mu.Unlock()
 	if err != nil {

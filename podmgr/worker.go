@@ -31,6 +31,7 @@ type worker struct {
 	busy     map[string]*step
 	failures map[string]plan.Failure
 	images   map[string]plan.Image
+	pulled   map[string]bool // containers for whose next start an image was pulled
 	sandbox  *sandboxStage
 	messages map[string]string // termination messages by container ID
 	changed  chan struct{}     // closed and replaced at every wake-up
@@ -59,6 +60,7 @@ func newWorker(m *Manager, pod *corev1.Pod) *worker {
 		busy:     make(map[string]*step),
 		failures: make(map[string]plan.Failure),
 		images:   make(map[string]plan.Image),
+		pulled:   make(map[string]bool),
 		messages: make(map[string]string),
 		changed:  make(chan struct{}),
 		last:     *pod.Status.DeepCopy(),

@@ -28,6 +28,15 @@ const (
 // sandboxStage is what the worker knows of the sandbox in use beyond its pause
 // container: found by looking when the worker starts, kept while it runs.
 type sandboxStage struct {
+	sandboxView
+	namespaces runtime.Namespaces
+	volumes    volumes.Volumes
+	networkGate
+}
+
+// sandboxView is the part of a stage that changes; worker.mu guards it once the
+// stage is the worker's. A copy is safe to keep. An empty id stands for none.
+type sandboxView struct {
 	id      string
 	attempt int
 	// joinable: cgroup, volumes and namespaces are there, containers may be made.
@@ -36,10 +45,6 @@ type sandboxStage struct {
 	ready     bool
 	createdAt time.Time
 	ips       []string
-
-	namespaces runtime.Namespaces
-	volumes    volumes.Volumes
-	networkGate
 }
 
 // look gathers what plan decides on. It reads memory, and files only for news.
@@ -58,7 +63,10 @@ func (w *worker) look(ctx context.Context) plan.Input {
 	for key := range w.busy {
 		in.Seen.Busy[key] = true
 	}
-	stage := w.sandbox
+	var stage sandboxView
+	if w.sandbox != nil {
+		stage = w.sandbox.sandboxView
+	}
 	w.mu.Unlock()
 	// After what is under way: a step that ends meanwhile counts as under way, with
 	// its outcome. The other way round it would count as over, without.
@@ -83,7 +91,7 @@ func containerHashes(pod *corev1.Pod) map[string]string {
 }
 
 // seenSandboxes joins the pause containers with the stage of the one in use.
-func seenSandboxes(statuses []runtime.Status, stage *sandboxStage) []plan.Sandbox {
+func seenSandboxes(statuses []runtime.Status, stage sandboxView) []plan.Sandbox {
 	var out []plan.Sandbox
 	found := false
 	for _, s := range statuses {
@@ -91,7 +99,7 @@ func seenSandboxes(statuses []runtime.Status, stage *sandboxStage) []plan.Sandbo
 			continue
 		}
 		sandbox := plan.Sandbox{ID: s.ID, Attempt: s.Attempt, CreatedAt: s.CreatedAt, State: plan.Unknown}
-		inUse := stage != nil && stage.id == s.ID
+		inUse := stage.id == s.ID
 		found = found || inUse
 		switch {
 		case s.State == runtime.StateExited:
@@ -103,7 +111,7 @@ func seenSandboxes(statuses []runtime.Status, stage *sandboxStage) []plan.Sandbo
 		}
 		out = append(out, sandbox)
 	}
-	if stage != nil && stage.joinable && !stage.ready && !found {
+	if stage.joinable && !stage.ready && !found {
 		out = append(out, plan.Sandbox{ID: stage.id, Attempt: stage.attempt, CreatedAt: stage.createdAt, State: plan.Created})
 	}
 	sortSandboxes(out)
@@ -212,5 +220,8 @@ func (w *worker) adopt(ctx context.Context) {
 }
 
 func newStage(id string, attempt int, createdAt time.Time) *sandboxStage {
-	return &sandboxStage{id: id, attempt: attempt, createdAt: createdAt, networkGate: networkGate{networked: make(chan struct{})}}
+	return &sandboxStage{
+		sandboxView: sandboxView{id: id, attempt: attempt, createdAt: createdAt},
+		networkGate: networkGate{networked: make(chan struct{})},
+	}
 }

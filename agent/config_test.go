@@ -5,6 +5,7 @@ package agent
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -38,6 +39,41 @@ func TestConfig(t *testing.T) {
 			t.Errorf("%q: %v", text, err)
 		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
 			t.Errorf("%q: %v; want %q", text, err, want)
+		}
+	}
+}
+
+// TestConfigIsInTheDocuments reads the configuration that docs/operations.md has
+// as an example of all keys with their defaults.
+func TestConfigIsInTheDocuments(t *testing.T) {
+	const document, before = "../docs/operations.md", "with their defaults:\n\n"
+	data, err := os.ReadFile(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, found := strings.Cut(string(data), before)
+	text, _, _ = strings.Cut(text, "\n\nRelative paths")
+	if !found {
+		t.Fatalf("%s has no %q", document, before)
+	}
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(file, []byte(strings.ReplaceAll(text, "\n    ", "\n")[4:]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var got Config
+	if err := got.LoadFile(file, false); err != nil {
+		t.Fatal(err)
+	}
+	if len(got.AllowedHostPaths) == 0 {
+		got.AllowedHostPaths = nil
+	}
+	if want := DefaultConfig(); !reflect.DeepEqual(got, want) {
+		t.Errorf("%s says\n%+v, but the defaults are\n%+v", document, got, want)
+	}
+	for field := range reflect.TypeFor[Config]().Fields() {
+		key, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		if !strings.Contains("\n"+text, "\n    "+key+": ") {
+			t.Errorf("%s lacks the key %s", document, key)
 		}
 	}
 }

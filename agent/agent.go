@@ -224,6 +224,7 @@ func (a *Agent) openRuntime(ctx context.Context) error {
 		cfg.Runc = a.cfg.Runc
 	}
 	if a.engine.KeepsExits() {
+		cfg.Batch = a.engine.Batch
 		cfg.ShimReady = func(ctx context.Context, id string) bool { return a.engine.WaitSandboxShim(ctx, id) == nil }
 	}
 	var err error

@@ -223,7 +223,8 @@ func (r *Runtime) record(ctx context.Context, s Status, spec *specs.Spec, img im
 		}
 		return nil
 	}
-	return rootfs, createdAt, r.cfg.Batch(ctx, write)
+	err = r.write(ctx, write)
+	return rootfs, createdAt, err
 }
 
 // awaitSandbox waits until Create of the sandbox was called.

@@ -134,6 +134,11 @@ func (r *Runtime) ended(e *entry, fn func(s *Status)) {
 // where the exit code is found again after a crash. A sandbox's task stays until Remove: while others are in its shim, deleting it
 // would not end the shim, and after a crash nobody would know of it any more.
 func (r *Runtime) settle(e *entry) {
+	select {
+	case <-e.hurry:
+		return // Remove takes all of it away
+	default:
+	}
 	if !r.persist(e, r.recordExit) || r.read(e).Kind == KindSandbox {
 		return
 	}
@@ -186,23 +191,35 @@ func (r *Runtime) recordExit(ctx context.Context, s Status) error {
 	for _, name := range slices.Sorted(maps.Keys(labels)) {
 		fields = append(fields, "labels."+name)
 	}
-	_, err := r.client.ContainerService().Update(ctx, containers.Container{ID: s.ID, Labels: labels}, fields...)
-	if !gone(err) {
-		return fmt.Errorf("record the exit: %w", err)
-	}
-	return nil
+	r.forget(startKey(s.ID)) // the exit tells it too
+	return r.write(ctx, func(ctx context.Context) error {
+		_, err := r.client.ContainerService().Update(ctx, containers.Container{ID: s.ID, Labels: labels}, fields...)
+		if !gone(err) {
+			return fmt.Errorf("record the exit: %w", err)
+		}
+		return nil
+	})
 }
 
-// release frees what a container that ended still holds: the task in the shim, and the snapshot.
+// release frees what a container that ended still holds: the task in the shim at once, and the snapshot some time soon.
 func (r *Runtime) release(ctx context.Context, s Status) error {
 	if err := r.deleteTask(ctx, s.ID); err != nil {
 		return err
 	}
-	if err := r.client.SnapshotService(r.cfg.Snapshotter).Remove(ctx, s.ID); !gone(err) {
-		return fmt.Errorf("remove the root file system: %w", err)
-	}
+	r.writeLater(snapshotKey(s.ID), func(ctx context.Context) {
+		if err := r.removeSnapshot(ctx, s.ID); err != nil {
+			r.log.Warn("the disk space of a container is not given back", "container", s.ID, "error", err)
+		}
+	})
 	if e := r.entry(s.ID); e != nil {
 		r.change(e, func(s *Status) { s.Released = true })
+	}
+	return nil
+}
+
+func (r *Runtime) removeSnapshot(ctx context.Context, id string) error {
+	if err := r.client.SnapshotService(r.cfg.Snapshotter).Remove(ctx, id); !gone(err) {
+		return fmt.Errorf("remove the root file system: %w", err)
 	}
 	return nil
 }

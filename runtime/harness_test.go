@@ -125,7 +125,7 @@ func (n *node) start() {
 func (n *node) config(log *slog.Logger) Config {
 	return Config{
 		Client: n.engine.Client(), Namespace: n.engine.Namespace(), Shim: n.shim, Runc: n.runc, RuncRoot: n.dir + "/state/runc",
-		ExecDir: n.dir + "/exec", OOMKills: oomKills, KeepsExits: n.engine.KeepsExits(), Logger: log,
+		ExecDir: n.dir + "/exec", OOMKills: oomKills, KeepsExits: n.engine.KeepsExits(), Batch: n.engine.Batch, Logger: log,
 		ShimReady: func(ctx context.Context, id string) bool { return n.engine.WaitSandboxShim(ctx, id) == nil },
 		RecordedExit: func(id string) (uint32, time.Time, bool) {
 			exit, ok := n.engine.RecordedExit(id)
@@ -274,18 +274,30 @@ func (n *node) expectNothing() {
 	if err != nil {
 		n.t.Error(err)
 	}
-	for _, dir := range []string{"state/io.containerd.runtime.v2.task/minikubelet", "root/io.containerd.runtime.v2.task/minikubelet", "state/runc/minikubelet", "exec"} {
-		entries, err := os.ReadDir(filepath.Join(n.dir, dir))
-		for _, entry := range entries {
-			n.t.Errorf("left over: %s/%s", dir, entry.Name())
-		}
-		if err != nil && !os.IsNotExist(err) {
-			n.t.Error(err)
-		}
+	// An engine that was stopped in the middle of the test is still in this process, and cleans up after shims too.
+	for deadline := time.Now().Add(5 * time.Second); len(n.directories()) > 0 && time.Now().Before(deadline); {
+		time.Sleep(5 * time.Millisecond)
+	}
+	for _, path := range n.directories() {
+		n.t.Errorf("left over: %s", path)
 	}
 	if pids := n.processes(); len(pids) > 0 {
 		n.t.Errorf("left over: processes %v", pids)
 	}
+}
+
+// directories are those of single containers.
+func (n *node) directories() (paths []string) {
+	for _, dir := range []string{"state/io.containerd.runtime.v2.task/minikubelet", "root/io.containerd.runtime.v2.task/minikubelet", "state/runc/minikubelet", "exec"} {
+		entries, err := os.ReadDir(filepath.Join(n.dir, dir))
+		if err != nil && !os.IsNotExist(err) {
+			n.t.Error(err)
+		}
+		for _, entry := range entries {
+			paths = append(paths, filepath.Join(dir, entry.Name()))
+		}
+	}
+	return paths
 }
 
 // processes finds the shims and the containers' processes of this node: by the node's name in the command line or the cgroup.

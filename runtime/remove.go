@@ -90,10 +90,14 @@ func (r *Runtime) destroy(ctx context.Context, e *entry) error {
 	s := r.read(e)
 	bounded, cancel := context.WithTimeout(ctx, killTime)
 	defer cancel()
-	if err := r.release(bounded, s); err != nil {
+	if err := r.deleteTask(bounded, s.ID); err != nil {
 		return err
 	}
-	unrecord := func(ctx context.Context) error {
+	r.forget(startKey(s.ID), snapshotKey(s.ID))
+	return r.write(ctx, func(ctx context.Context) error {
+		if err := r.removeSnapshot(ctx, s.ID); err != nil {
+			return err
+		}
 		if err := r.client.ContainerService().Delete(ctx, s.ID); !gone(err) {
 			return fmt.Errorf("container record: %w", err)
 		}
@@ -101,6 +105,5 @@ func (r *Runtime) destroy(ctx context.Context, e *entry) error {
 			return fmt.Errorf("sandbox record: %w", err)
 		}
 		return nil
-	}
-	return r.cfg.Batch(ctx, unrecord)
+	})
 }

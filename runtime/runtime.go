@@ -49,8 +49,8 @@ type Config struct {
 	// NeverStarted tells of a container that has ended whether it is certain that its start was never asked for: it was killed while
 	// it waited. Nil means that nothing is certain.
 	NeverStarted func(id string) bool
-	// Batch runs fn such that all that it writes to containerd's metadata with the given context is one transaction, one fsync. Nil
-	// means a transaction for each write.
+	// Batch runs fn such that all that it writes to containerd's metadata with the given context is one transaction: on disk when it
+	// returns, or not at all. It may call fn twice. Nil means a transaction for each write.
 	Batch func(ctx context.Context, fn func(ctx context.Context) error) error
 	// Logger defaults to slog.Default().
 	Logger *slog.Logger
@@ -69,6 +69,7 @@ type Runtime struct {
 	work   sync.WaitGroup
 
 	unpacks singleflight.Group
+	later   later
 	// onChange is Config.OnChange once Open has looked at everything.
 	onChange func(podUID string)
 

@@ -13,7 +13,7 @@ import (
 	"github.com/containerd/errdefs/pkg/errgrpc"
 )
 
-// recordTime bounds the writing of a start time.
+// recordTime bounds the writing of what nobody waits for.
 const recordTime = 10 * time.Second
 
 // startErrorCode is the exit code of a container that could not be started, as Kubernetes' container runtimes report it.
@@ -60,21 +60,21 @@ func (r *Runtime) Start(ctx context.Context, id string) error {
 			s.StartedAt = s.FinishedAt
 		}
 	})
-	r.work.Go(func() { r.recordStart(s) })
+	r.recordStart(s)
 	return nil
 }
 
-// recordStart makes the start time durable, also while Close waits. Should the agent die before, the process' own start time stands
-// in for it, or the time of creation when the container has ended by then.
+// recordStart makes the start time durable some time soon. Should the agent die before, the process' own start time stands in for it,
+// or the time of creation when the container has ended by then.
 func (r *Runtime) recordStart(s Status) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), recordTime)
-	defer cancel()
-	_, err := r.client.ContainerService().Update(ctx, containers.Container{
-		ID: s.ID, Labels: map[string]string{labelStartedAt: formatTime(s.StartedAt)},
-	}, "labels."+labelStartedAt)
-	if !gone(err) {
-		r.log.Warn("the start time of a container is not on record", "container", s.ID, "error", err)
-	}
+	r.writeLater(startKey(s.ID), func(ctx context.Context) {
+		_, err := r.client.ContainerService().Update(ctx, containers.Container{
+			ID: s.ID, Labels: map[string]string{labelStartedAt: formatTime(s.StartedAt)},
+		}, "labels."+labelStartedAt)
+		if !gone(err) {
+			r.log.Warn("the start time of a container is not on record", "container", s.ID, "error", err)
+		}
+	})
 }
 
 // Signal sends a signal to a container's first process, or to all its processes. It is no error when the container has ended.

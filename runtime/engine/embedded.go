@@ -16,7 +16,9 @@ import (
 	"time"
 
 	containerd "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/metadata"
 	runtimev2 "github.com/containerd/containerd/v2/core/runtime/v2"
+	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/pkg/timeout"
 	"github.com/containerd/containerd/v2/plugins"
@@ -62,7 +64,7 @@ func Embedded(ctx context.Context, cfg Config) (_ *Engine, err error) {
 		}
 	}
 	tasks := filepath.Join(cfg.State, taskPlugin)
-	half := strays{address: cfg.apiAddress(), tasks: tasks, socketDir: socketDir}
+	half := strays{address: cfg.apiAddress(), tasks: tasks, socketDir: socketDir, work: filepath.Join(cfg.Root, taskPlugin)}
 	if err := half.end(ctx); err != nil {
 		return nil, err
 	}
@@ -95,7 +97,7 @@ func Embedded(ctx context.Context, cfg Config) (_ *Engine, err error) {
 		return nil, err
 	}
 	ic := plugin.NewContext(ctx, set.loaded, nil)
-	client, err := containerd.New("", containerd.WithInMemoryServices(ic))
+	client, err := newClient(ic, set.batcher.db)
 	if err != nil {
 		return nil, fmt.Errorf("in-memory containerd client: %w", err)
 	}
@@ -109,8 +111,33 @@ func Embedded(ctx context.Context, cfg Config) (_ *Engine, err error) {
 	}
 	return &Engine{
 		client: client, namespace: cfg.Namespace, shims: shims.(*runtimev2.ShimManager), exits: exits, stop: stop,
-		bundles: filepath.Join(tasks, cfg.Namespace),
+		bundles: filepath.Join(tasks, cfg.Namespace), batcher: set.batcher,
 	}, nil
+}
+
+// newClient makes a client whose services are in this process. Container records
+// are the database's own: containerd's service in front of them begins a
+// transaction for each, also where a batch has one.
+func newClient(ic *plugin.InitContext, db *metadata.DB) (*containerd.Client, error) {
+	c, err := containerd.New("", containerd.WithInMemoryServices(ic))
+	if err != nil {
+		return nil, err
+	}
+	return containerd.New("", containerd.WithServices(
+		containerd.WithContainerStore(metadata.NewContainerStore(db)),
+		containerd.WithSnapshotters(map[string]snapshots.Snapshotter{overlayName: c.SnapshotService(overlayName)}),
+		containerd.WithContentStore(c.ContentStore()),
+		containerd.WithImageStore(c.ImageService()),
+		containerd.WithTaskClient(c.TaskService()),
+		containerd.WithDiffService(c.DiffService()),
+		containerd.WithEventService(c.EventService()),
+		containerd.WithNamespaceService(c.NamespaceService()),
+		containerd.WithLeasesService(c.LeasesService()),
+		containerd.WithIntrospectionService(c.IntrospectionService()),
+		containerd.WithSandboxStore(c.SandboxStore()),
+		containerd.WithTransferService(c.TransferService()),
+		containerd.WithMountManager(c.MountManager()),
+	))
 }
 
 // dropLeases ends the leases of an engine that was killed: nobody will, before
@@ -162,6 +189,7 @@ type pluginSet struct {
 	cfg       Config
 	socketDir string
 	keeper    *exitKeeper
+	batcher   *batcher // set once the collector is initialised
 	loaded    *plugin.Set
 }
 
@@ -171,8 +199,8 @@ type pluginSet struct {
 const shimLoadTime = time.Minute
 
 // init starts the plugins. Every one of them is needed, so the first that fails
-// ends the start. The registrations are containerd's own; two of them get their
-// values from the engine here and not from a configuration file.
+// ends the start. The registrations are containerd's own; some of them get their
+// values, or a stand-in, from the engine here and not from a configuration file.
 func (s *pluginSet) init(ctx context.Context) error {
 	ctx = namespaces.WithNamespace(ctx, s.cfg.Namespace)
 	s.loaded = plugin.NewPluginSet()
@@ -181,8 +209,13 @@ func (s *pluginSet) init(ctx context.Context) error {
 	s.keeper.loading.Store(true)
 	defer s.keeper.loading.Store(false)
 	for _, r := range registry.Graph(func(r *plugin.Registration) bool { return !wanted(r.URI()) }) {
-		if r.URI() == shimManager {
+		switch r.URI() {
+		case shimManager:
 			r.Config, r.InitFn = nil, s.newShimManager
+		case overlaySnapshotter:
+			r.Config, r.InitFn = nil, newSnapshotter
+		case gcScheduler:
+			r.Config, r.InitFn = nil, s.newCollector
 		}
 		id := r.URI()
 		ic := plugin.NewContext(ctx, s.loaded, map[string]string{

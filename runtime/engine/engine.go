@@ -35,6 +35,7 @@ type Engine struct {
 	shims     *runtimev2.ShimManager // nil with an external containerd
 	exits     map[string]Exit        // found in the bundles before start
 	bundles   string                 // directory of this namespace's bundles, "" with an external containerd
+	batcher   *batcher               // nil with an external containerd
 	stop      func() error
 }
 
@@ -90,6 +91,19 @@ func (e *Engine) KeepsExits() bool { return e.shims != nil }
 func (e *Engine) RecordedExit(id string) (Exit, bool) {
 	exit, ok := e.exits[id]
 	return exit, ok
+}
+
+// Batch has all that fn writes to containerd's metadata with its context, which
+// carries the namespace, be one transaction: container and sandbox records and
+// snapshots, on disk when Batch returns, or not at all. fn must do nothing that
+// takes long, reads what it writes with its context as well, and may be called a
+// second time. With an external containerd, where each write is a transaction of
+// its own, Batch just calls it.
+func (e *Engine) Batch(ctx context.Context, fn func(ctx context.Context) error) error {
+	if e.batcher == nil {
+		return fn(ctx)
+	}
+	return e.batcher.do(ctx, fn)
 }
 
 // startFile is the shim's mark in the bundle of a task whose start was asked for;

@@ -40,7 +40,9 @@ const (
 	taskPlugin         = "io.containerd.runtime.v2.task"
 	shimManager        = "io.containerd.shim.v1.manager"
 	shimManagerID      = "manager"
-	overlaySnapshotter = "io.containerd.snapshotter.v1.overlayfs"
+	overlayName        = "overlayfs"
+	overlaySnapshotter = "io.containerd.snapshotter.v1." + overlayName
+	gcScheduler        = "io.containerd.gc.v1.scheduler"
 )
 
 // wanted tells whether the plugin belongs to an embedded engine. Anything else
@@ -53,7 +55,7 @@ func wanted(uri string) bool {
 		overlaySnapshotter,
 		"io.containerd.metadata.v1.bolt",
 		"io.containerd.differ.v1.walking",
-		"io.containerd.gc.v1.scheduler",
+		gcScheduler,
 		"io.containerd.lease.v1.manager",
 		"io.containerd.mount-manager.v1.bolt",
 		"io.containerd.sandbox.store.v1.local",

@@ -69,6 +69,7 @@ type shimCall struct {
 // are in socketDir. The caller holds the lock, so no such engine runs.
 type strays struct {
 	address, tasks, socketDir string
+	work                      string // the directories that bundles have on disk are below it
 }
 
 // end ends start commands whose result nobody will read, and shims that no bundle
@@ -81,7 +82,7 @@ func (s strays) end(ctx context.Context) error {
 			return err
 		}
 		if !busy {
-			return s.removeHidden()
+			return errors.Join(s.removeHidden(), s.removeWork())
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("the commands of an earlier agent on %s have not ended after %v", s.tasks, strayPatience)
@@ -158,6 +159,22 @@ func (s strays) removeHidden() error {
 	for _, path := range bundles {
 		if err := mount.UnmountRecursive(path, 0); err != nil {
 			return fmt.Errorf("unmount what is left of a container: %w", err)
+		}
+		if err := os.RemoveAll(path); err != nil {
+			return fmt.Errorf("remove what is left of a container: %w", err)
+		}
+	}
+	return nil
+}
+
+// removeWork removes directories whose bundle is gone: containerd looks for them
+// only where there are bundles, and after a reboot there are none.
+func (s strays) removeWork() error {
+	dirs, _ := filepath.Glob(filepath.Join(s.work, "*", "*"))
+	for _, path := range dirs {
+		bundle := filepath.Join(s.tasks, filepath.Base(filepath.Dir(path)), filepath.Base(path))
+		if _, err := os.Lstat(bundle); !errors.Is(err, fs.ErrNotExist) {
+			continue
 		}
 		if err := os.RemoveAll(path); err != nil {
 			return fmt.Errorf("remove what is left of a container: %w", err)

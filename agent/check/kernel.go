@@ -105,9 +105,9 @@ func seccomp(missing bool) Result {
 
 // appArmor: profiles are not offered, so its absence costs nothing.
 func appArmor(path string) Result {
-	r := Result{Level: OK, Name: "AppArmor", Found: "not enabled; not needed, profiles other than Unconfined are refused"}
+	r := Result{Level: OK, Name: "AppArmor", Found: "not enabled; not needed, no profile is applied to containers"}
 	if v, _ := read(path); v == "Y" {
-		r.Found = "enabled; containers run unconfined by it, profiles are refused"
+		r.Found = "enabled; no profile is applied to containers"
 	}
 	return r
 }

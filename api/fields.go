@@ -36,7 +36,6 @@ const (
 	noSecrets   = "Secrets do not exist on this node yet"
 	noMaps      = "ConfigMaps do not exist on this node yet"
 	noClaims    = "dynamic resource allocation needs a cluster"
-	noProbes    = "probes are not run yet; remove the field"
 	noHooks     = "lifecycle hooks are not run yet; remove the field"
 	noVolume    = "this volume type is not offered yet; use emptyDir or hostPath"
 	noStorage   = "needs PersistentVolumes, which this node does not have; use hostPath"
@@ -181,9 +180,9 @@ var fields = []rule{
 	{path: "spec.containers[].volumeMounts[].subPath", level: Supported},
 	{path: "spec.containers[].volumeMounts[].subPathExpr", level: Supported},
 	{path: "spec.containers[].volumeDevices", level: Refused, note: noStorage},
-	{path: "spec.containers[].livenessProbe", level: Refused, note: noProbes},
-	{path: "spec.containers[].readinessProbe", level: Refused, note: noProbes},
-	{path: "spec.containers[].startupProbe", level: Refused, note: noProbes},
+	{path: "spec.containers[].livenessProbe", level: Supported},
+	{path: "spec.containers[].readinessProbe", level: Supported},
+	{path: "spec.containers[].startupProbe", level: Supported},
 	{path: "spec.containers[].lifecycle.postStart", level: Refused, note: noHooks},
 	{path: "spec.containers[].lifecycle.preStop", level: Refused, note: noHooks},
 	{path: "spec.containers[].lifecycle.stopSignal", level: Supported},

@@ -72,6 +72,8 @@ func (w *worker) look(ctx context.Context) plan.Input {
 	// its outcome. The other way round it would count as over, without.
 	statuses := w.m.cfg.Runtime.Pod(w.uid)
 
+	w.followProbes(ctx, pod, statuses)
+
 	in.Seen.Sandboxes = seenSandboxes(statuses, stage)
 	for i := range statuses {
 		if s := &statuses[i]; s.Kind != runtime.KindSandbox {
@@ -137,7 +139,7 @@ func (w *worker) seenContainer(pod *corev1.Pod, s *runtime.Status, busy map[stri
 	case runtime.StateCreated:
 		c.State = plan.Created
 	case runtime.StateRunning:
-		c.State = plan.Running
+		c.State, c.Probes = plan.Running, w.m.prober.results(w.uid, s.ID)
 	case runtime.StateExited:
 		c.State = plan.Exited
 		if c.Message == "" {

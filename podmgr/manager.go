@@ -17,6 +17,7 @@ import (
 
 	"github.com/minikubelet/minikubelet/cgroups"
 	"github.com/minikubelet/minikubelet/network"
+	"github.com/minikubelet/minikubelet/podmgr/probe"
 	"github.com/minikubelet/minikubelet/runtime"
 	"github.com/minikubelet/minikubelet/runtime/image"
 	"github.com/minikubelet/minikubelet/runtime/spec"
@@ -75,6 +76,7 @@ type Manager struct {
 	swept chan struct{}
 	// creates bounds how many containers are being made at the same time.
 	creates *gate
+	prober  *prober
 
 	mu      sync.Mutex
 	workers map[types.UID]*worker
@@ -89,11 +91,13 @@ func New(cfg Config) *Manager {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Manager{
+	m := &Manager{
 		cfg: cfg, facts: cfg.facts(), events: newRecorder(cfg.Store, cfg.NodeName, cfg.Log),
 		workers: make(map[types.UID]*worker), placed: make(admitted),
 		swept: make(chan struct{}), creates: newGate(max(2, goruntime.GOMAXPROCS(0))), burstable: make(map[types.UID]int64),
 	}
+	m.prober = newProber(probe.New().Run, m.Changed)
+	return m
 }
 
 func (c *Config) facts() NodeFacts {
@@ -135,6 +139,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	close(m.swept)
 	stopEvents := m.events.start()
 	defer stopEvents()
+	m.wg.Go(func() { m.prober.serve(ctx) })
 	for _, pod := range pods {
 		m.update(ctx, pod)
 	}

@@ -105,6 +105,7 @@ func (w *worker) run(ctx context.Context) {
 	var steps sync.WaitGroup
 	defer w.status.stop()
 	defer steps.Wait()
+	defer w.m.prober.follow(ctx, w.uid, nil)
 	w.admit()
 	w.adopt(ctx)
 	timer := time.NewTimer(time.Hour)

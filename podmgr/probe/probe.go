@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"syscall"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// Result of one probe.
+type Result string
+
+const (
+	Success Result = "success"
+	// Warning counts as success, and the owner is told.
+	Warning Result = "warning"
+	Failure Result = "failure"
+)
+
+// Outcome is what a probe came to, with what the kubelet says about it.
+type Outcome struct {
+	Result Result
+	Output string
+}
+
+// outputMax bounds what is kept of a command's output or of a body, in bytes.
+const outputMax = 10 << 10
+
+// retries is how often a probe that could not be made is tried at once, as in the
+// kubelet. One that fails is not tried again.
+const retries = 3
+
+// ExecFunc runs a command in the container and gives its exit code and the first
+// limit bytes of its output. When ctx ends first the command is killed and the
+// error is ctx's.
+type ExecFunc func(ctx context.Context, command []string, limit int) (exitCode int, output []byte, err error)
+
+// Target is what is probed.
+type Target struct {
+	// IP is the Pod's address; where the probe names a host, that is used instead.
+	IP string
+	// Ports of the container, for probes that name theirs.
+	Ports []corev1.ContainerPort
+	// Exec may be nil when the probe is no command.
+	Exec ExecFunc
+}
+
+// Prober makes probes. It is safe for concurrent use.
+type Prober struct {
+	transport *http.Transport
+}
+
+// New makes a Prober.
+func New() *Prober { return &Prober{transport: newTransport()} }
+
+// Run makes a defaulted probe, bounded by its timeout. An error says that it could
+// not be made; its outcome does not count then.
+func (p *Prober) Run(ctx context.Context, spec *corev1.Probe, target Target) (outcome Outcome, err error) {
+	timeout := time.Duration(max(spec.TimeoutSeconds, 1)) * time.Second
+	for range retries {
+		outcome, err = p.once(ctx, spec, target, timeout)
+		if err == nil || ctx.Err() != nil {
+			break
+		}
+	}
+	return outcome, err
+}
+
+func (p *Prober) once(ctx context.Context, spec *corev1.Probe, target Target, timeout time.Duration) (Outcome, error) {
+	bounded, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	outcome, err := p.handle(bounded, spec, target, timeout)
+	if ctx.Err() != nil {
+		return Outcome{}, ctx.Err() // given up, not timed out: it says nothing
+	}
+	return outcome, err
+}
+
+func (p *Prober) handle(ctx context.Context, spec *corev1.Probe, target Target, timeout time.Duration) (Outcome, error) {
+	switch {
+	case spec.Exec != nil:
+		return command(ctx, spec.Exec.Command, target.Exec, timeout)
+	case spec.HTTPGet != nil:
+		request, err := NewRequest(ctx, spec.HTTPGet, target, "probe")
+		if err != nil {
+			return Outcome{}, err
+		}
+		return p.get(request)
+	case spec.TCPSocket != nil:
+		address, err := target.address(spec.TCPSocket.Host, spec.TCPSocket.Port)
+		if err != nil {
+			return Outcome{}, err
+		}
+		return connect(ctx, address), nil
+	case spec.GRPC != nil:
+		service := ""
+		if spec.GRPC.Service != nil {
+			service = *spec.GRPC.Service
+		}
+		return check(ctx, net.JoinHostPort(target.IP, strconv.Itoa(int(spec.GRPC.Port))), service, timeout), nil
+	}
+	return Outcome{}, errors.New("missing probe handler")
+}
+
+// address of a port, by number or by its name in the container.
+func (t *Target) address(host string, port intstr.IntOrString) (string, error) {
+	if host == "" {
+		host = t.IP
+	}
+	number := port.IntValue()
+	if port.Type == intstr.String {
+		for _, p := range t.Ports {
+			if p.Name == port.StrVal {
+				number = int(p.ContainerPort)
+			}
+		}
+	}
+	if number < 1 || number > 65535 {
+		return "", fmt.Errorf("invalid port number: %v", port.String())
+	}
+	return net.JoinHostPort(host, strconv.Itoa(number)), nil
+}
+
+// dialer leaves sockets in TIME_WAIT for a second only: there are many probes.
+func dialer() *net.Dialer {
+	return &net.Dialer{
+		Control: func(_, _ string, c syscall.RawConn) error {
+			return c.Control(func(fd uintptr) {
+				// Best effort: without it, sockets only linger for longer.
+				_ = syscall.SetsockoptLinger(int(fd), syscall.SOL_SOCKET, syscall.SO_LINGER, &syscall.Linger{Onoff: 1, Linger: 1})
+			})
+		},
+	}
+}
+
+// connect succeeds when a connection can be made.
+func connect(ctx context.Context, address string) Outcome {
+	conn, err := dialer().DialContext(ctx, "tcp", address)
+	if err != nil {
+		return Outcome{Failure, err.Error()}
+	}
+	_ = conn.Close() // nothing was sent
+	return Outcome{Result: Success}
+}

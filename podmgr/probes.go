@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package podmgr
+
+import (
+	"bytes"
+	"context"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/minikubelet/minikubelet/podmgr/plan"
+	"github.com/minikubelet/minikubelet/podmgr/probe"
+	"github.com/minikubelet/minikubelet/runtime"
+	"github.com/minikubelet/minikubelet/runtime/spec"
+)
+
+// followProbes tells the prober which containers run. Only run calls it.
+func (w *worker) followProbes(ctx context.Context, pod *corev1.Pod, statuses []runtime.Status) {
+	var running []*subject
+	for c := range allContainers(pod) {
+		if c.StartupProbe == nil && c.ReadinessProbe == nil && c.LivenessProbe == nil {
+			continue
+		}
+		for i := range statuses {
+			if s := &statuses[i]; s.Name == c.Name && s.State == runtime.StateRunning && s.Kind != runtime.KindSandbox {
+				running = append(running, w.subject(pod, c, s))
+			}
+		}
+	}
+	w.m.prober.follow(ctx, w.uid, running)
+}
+
+func (w *worker) subject(pod *corev1.Pod, c *corev1.Container, s *runtime.Status) *subject {
+	id := s.ID
+	return &subject{
+		uid: w.uid, id: id, container: c, startedAt: s.StartedAt, known: w.knownProbes(id),
+		ending: pod.DeletionTimestamp != nil || w.stopping(c.Name),
+		target: func() probe.Target { return w.probeTarget(c, id) },
+		tell:   func(kind, reason, message string) { w.event(pod, c.Name, kind, reason, message) },
+	}
+}
+
+// knownProbes is what the last status says of a container: one that was up before
+// the agent was replaced stays so until a probe says otherwise.
+func (w *worker) knownProbes(id string) (known plan.Probes) {
+	for _, list := range [][]corev1.ContainerStatus{w.last.InitContainerStatuses, w.last.ContainerStatuses} {
+		for _, s := range list {
+			if s.ContainerID != "containerd://"+id || s.State.Running == nil {
+				continue
+			}
+			if s.Started != nil && *s.Started {
+				known.Startup = plan.ProbeSucceeded
+			}
+			if s.Ready {
+				known.Readiness = plan.ProbeSucceeded
+			}
+		}
+	}
+	return known
+}
+
+// stopping says whether a container's end is under way.
+func (w *worker) stopping(container string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.busy[plan.Action{Kind: plan.StopContainer, Container: container}.Key()]
+	return s != nil && s.action.Kind == plan.StopContainer
+}
+
+// probeTarget is a container as probes and hooks see it. Commands may use $(VAR)
+// of the variables whose values stand in the spec.
+func (w *worker) probeTarget(c *corev1.Container, id string) probe.Target {
+	target := probe.Target{Ports: c.Ports}
+	w.mu.Lock()
+	if w.sandbox != nil && len(w.sandbox.ips) > 0 {
+		target.IP = w.sandbox.ips[0]
+	}
+	w.mu.Unlock()
+	target.Exec = func(ctx context.Context, command []string, limit int) (int, []byte, error) {
+		expanded := make([]string, len(command))
+		for i, word := range command {
+			expanded[i] = spec.Expand(word, func(name string) (string, bool) { return staticVariable(c, name) })
+		}
+		output := &head{limit: limit}
+		code, err := w.m.cfg.Runtime.Exec(ctx, id, runtime.ExecOptions{Cmd: expanded, Stdout: output, Stderr: output})
+		return code, output.bytes(), err
+	}
+	return target
+}
+
+func staticVariable(c *corev1.Container, name string) (value string, found bool) {
+	for _, v := range c.Env {
+		if v.Name == name && v.ValueFrom == nil {
+			value, found = v.Value, true
+		}
+	}
+	return value, found
+}
+
+// head keeps the first limit bytes of what is written to it, from any goroutine.
+type head struct {
+	limit int
+	mu    sync.Mutex
+	buf   bytes.Buffer
+}
+
+func (h *head) Write(data []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.buf.Write(data[:min(len(data), h.limit-h.buf.Len())])
+	return len(data), nil
+}
+
+func (h *head) bytes() []byte {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return bytes.Clone(h.buf.Bytes())
+}

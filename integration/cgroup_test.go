@@ -157,10 +157,9 @@ func TestPidsLimit(t *testing.T) {
 	if slices.Contains(n.log(many, "app", 0), "all of them") {
 		t.Error("60 processes were started in spite of the limit of 40")
 	}
-	if n.cgroupDirs(many) != nil {
-		if got := n.cgroupValue(many, "", "pids.max"); got != "40" {
-			t.Errorf("pids.max %s, want 40", got)
-		}
+	n.apply("calm.yaml", podOf("calm", apps(sh("app", forever))))
+	if got := n.cgroupValue(n.awaitPhase("calm", corev1.PodRunning), "", "pids.max"); got != "40" {
+		t.Errorf("pids.max %s, want 40", got)
 	}
 	n.apply("few.yaml", podOf("few", "restartPolicy: Never", apps(sh("app", "sleep 0.1 & wait; echo end"))))
 	few := n.awaitPhase("few", corev1.PodSucceeded)

@@ -71,22 +71,18 @@ func logFiles(path string) ([]string, error) {
 	return append(names, path), nil
 }
 
-// openFor opens names[i]. It returns nil and no error when files were rotated
-// or deleted since the names were listed and the caller must list them again.
-// Rotated files keep their names, so only the current file needs the check.
+// openFor opens names[i]. It returns nil and no error when the names turn out to
+// be out of date and the caller must list them again: files were rotated or
+// deleted since, or the listing missed one that was renamed while it was read,
+// which the kernel does not exclude. A second listing tells: what was there when
+// it began is in it.
 func openFor(path string, names []string, i int) (*os.File, error) {
 	file, err := os.Open(names[i])
-	if os.IsNotExist(err) && names[i] != path {
-		return nil, nil
-	}
 	if err != nil && (!os.IsNotExist(err) || len(names) == 1) {
 		return nil, err
 	}
-	if names[i] != path {
-		return file, nil
-	}
 	again, lerr := logFiles(path)
-	if lerr == nil && err == nil && slices.Equal(again, names) {
+	if lerr == nil && err == nil && follows(again, names, i) {
 		return file, nil
 	}
 	if file != nil {
@@ -95,10 +91,21 @@ func openFor(path string, names []string, i int) (*os.File, error) {
 	if lerr != nil {
 		return nil, lerr
 	}
-	if err != nil && slices.Equal(again, names) {
+	if err != nil && names[i] == path && slices.Equal(again, names) {
 		return nil, err // the current file is really missing
 	}
 	return nil, nil
+}
+
+// follows tells whether a second listing has the same file before names[i] as the
+// first, or none because it was deleted. The current file's name passes on from
+// file to file, so for it nothing at all may have changed.
+func follows(again, names []string, i int) bool {
+	if i == len(names)-1 {
+		return slices.Equal(again, names)
+	}
+	j := slices.Index(again, names[i])
+	return j == 0 || j > 0 && i > 0 && again[j-1] == names[i-1]
 }
 
 func (c *chain) Close() error { return c.file.Close() }

@@ -36,6 +36,7 @@ type Console struct {
 	agent *Agent
 	pods  map[string]*shownPod // by UID
 	bar   bool                 // the last line of Progress is a bar
+	width int                  // of the column with the containers' names
 }
 
 // shownPod is what was shown of a Pod.
@@ -94,7 +95,7 @@ func (c *Console) say(l line) {
 	if len(c.pods) > 1 {
 		who = l.Pod + " " + who
 	}
-	fmt.Fprintf(c.Progress, "%8.3fs  %-12s %s\n", l.Elapsed, who, l.Message)
+	fmt.Fprintf(c.Progress, "%8.3fs  %-*s %s\n", l.Elapsed, c.width, who, l.Message)
 }
 
 func (c *Console) clearBar() {
@@ -117,6 +118,9 @@ func (c *Console) add(pod *corev1.Pod) {
 	defer c.mu.Unlock()
 	if c.pods == nil {
 		c.pods = make(map[string]*shownPod)
+	}
+	for container := range podmgr.Containers(pod) {
+		c.width = max(c.width, len(container.Name))
 	}
 	c.pods[string(pod.UID)] = &shownPod{
 		pod: pod, states: make(map[string]string), done: make(chan struct{}), tailed: make(map[string]bool),

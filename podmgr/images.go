@@ -26,7 +26,7 @@ func (e *pullError) Unwrap() error { return e.err }
 // failed create and a pull look again.
 func (w *worker) seenImages(ctx context.Context, pod *corev1.Pod) map[string]plan.Image {
 	out := make(map[string]plan.Image)
-	for c := range allContainers(pod) {
+	for c := range Containers(pod) {
 		if _, done := out[c.Image]; done {
 			continue
 		}

@@ -86,7 +86,7 @@ func (w *worker) look(ctx context.Context) plan.Input {
 
 func containerHashes(pod *corev1.Pod) map[string]string {
 	hashes := make(map[string]string, len(pod.Spec.InitContainers)+len(pod.Spec.Containers))
-	for c := range allContainers(pod) {
+	for c := range Containers(pod) {
 		hashes[c.Name] = api.ContainerHash(c)
 	}
 	return hashes
@@ -157,8 +157,8 @@ func (w *worker) isBusy(key string) bool {
 	return w.busy[key] != nil
 }
 
-// allContainers yields init containers and then app containers, in order.
-func allContainers(pod *corev1.Pod) func(yield func(*corev1.Container) bool) {
+// Containers yields init containers and then app containers, in order.
+func Containers(pod *corev1.Pod) func(yield func(*corev1.Container) bool) {
 	return func(yield func(*corev1.Container) bool) {
 		for i := range pod.Spec.InitContainers {
 			if !yield(&pod.Spec.InitContainers[i]) {

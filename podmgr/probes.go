@@ -18,7 +18,7 @@ import (
 // followProbes tells the prober which containers run. Only run calls it.
 func (w *worker) followProbes(ctx context.Context, pod *corev1.Pod, statuses []runtime.Status) {
 	var running []*subject
-	for c := range allContainers(pod) {
+	for c := range Containers(pod) {
 		if c.StartupProbe == nil && c.ReadinessProbe == nil && c.LivenessProbe == nil {
 			continue
 		}

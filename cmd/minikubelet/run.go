@@ -45,7 +45,7 @@ container that failed, and 130 after an interrupt.`,
 			}
 			console := &agent.Console{Progress: os.Stderr, Output: os.Stdout, JSON: g.json(), Terminal: term.IsTerminal(int(os.Stderr.Fd()))}
 			o := agent.RunOptions{Pods: podsOf(objects), Console: console, Archives: archives, Interrupt: interrupts()}
-			status, err := agent.Run(cmd.Context(), cfg, o, g.logger(slog.LevelWarn))
+			status, err := agent.Run(cmd.Context(), cfg, o, g.logger(slog.LevelError)) // what a warning says, the console shows as an event
 			var locked *engine.LockedError
 			if errors.As(err, &locked) {
 				return fmt.Errorf("%w; put the manifest into its manifest directory, or use another --data-dir and --run-dir", err)

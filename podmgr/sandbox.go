@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -168,38 +169,20 @@ func (w *worker) removeSandbox(ctx context.Context, pod *corev1.Pod, a plan.Acti
 func (w *worker) dropSandbox(ctx context.Context, pod *corev1.Pod, id string) error {
 	cfg := &w.m.cfg
 	uid := string(pod.UID)
-	errs := []error{cfg.Cgroups.KillPod(ctx, uid)}
-	for _, s := range cfg.Runtime.Pod(uid) {
-		ended := s.State == runtime.StateExited || (s.State == runtime.StateUnknown && !s.StartedAt.IsZero())
-		if s.SandboxID == id && !ended {
-			// It is being killed, or was never started.
-			errs = append(errs, w.settle(ctx, s))
-		}
-	}
-	errs = append(errs, cfg.Runtime.Remove(ctx, id))
+	var group sync.WaitGroup
+	var removed, detached error
+	group.Go(func() {
+		removed = cfg.Runtime.RemoveSandbox(ctx, id, func(ctx context.Context) error { return cfg.Cgroups.KillPod(ctx, uid) })
+	})
 	if cfg.Network != nil {
-		errs = append(errs, cfg.Network.Detach(ctx, uid))
+		group.Go(func() { detached = cfg.Network.Detach(ctx, uid) })
 	}
-	errs = append(errs, runtime.UnpinNamespaces(w.netnsDir(pod)), cfg.Cgroups.RemovePod(ctx, uid))
-	return errors.Join(errs...)
+	group.Wait()
+	return errors.Join(removed, detached, runtime.UnpinNamespaces(w.netnsDir(pod)), cfg.Cgroups.RemovePod(ctx, uid))
 }
 
 // settleBound is how long a killed process may take to be reaped.
 const settleBound = 5 * time.Second
-
-// settle waits for the record of a killed container's end, or removes what was
-// never started.
-func (w *worker) settle(ctx context.Context, s runtime.Status) error {
-	if s.State != runtime.StateRunning {
-		return w.m.cfg.Runtime.Remove(ctx, s.ID)
-	}
-	ctx, cancel := context.WithTimeout(ctx, settleBound)
-	defer cancel()
-	if err := w.m.cfg.Runtime.Signal(ctx, s.ID, sigkill, true); err != nil && !errors.Is(err, runtime.ErrNotFound) && !errors.Is(err, runtime.ErrState) {
-		return err
-	}
-	return w.waitExit(ctx, s.ID)
-}
 
 // sandboxFailed tells why a sandbox could not be made, in the kubelet's words.
 func (w *worker) sandboxFailed(pod *corev1.Pod, err error) {

@@ -54,6 +54,9 @@ func (r *Runtime) observe(e *entry, t *task.Process) {
 	}
 	if s.State == StateExited {
 		// On record; but the agent may have died before it freed the rest.
+		r.mu.Lock()
+		e.recorded = true
+		r.mu.Unlock()
 		if s.Kind != KindSandbox {
 			r.work.Go(func() { r.persist(e, r.release) })
 		}

@@ -62,7 +62,6 @@ func (r *Runtime) Create(ctx context.Context, c Container) (Status, error) {
 		r.change(e, func(s *Status) { s.State, s.Message = StateUnknown, shorten(err.Error()) })
 		return Status{}, fmt.Errorf("create container %s (%s): %w; and cleaning up: %w", c.Name, c.ID, err, cleanup)
 	}
-	r.drop(e)
 	return Status{}, fmt.Errorf("create container %s (%s): %w", c.Name, c.ID, err)
 }
 
@@ -88,9 +87,6 @@ func (r *Runtime) admit(ctx context.Context, c *Container) (*entry, error) {
 			return old, nil
 		case s.State == StateUnknown && s.StartedAt.IsZero():
 			err := r.destroy(ctx, old)
-			if err == nil {
-				r.drop(old)
-			}
 			old.unlock()
 			if err != nil {
 				return nil, fmt.Errorf("container %s: remove what is left of an earlier attempt to create it: %w", c.ID, err)

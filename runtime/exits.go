@@ -124,6 +124,7 @@ func (r *Runtime) ended(e *entry, fn func(s *Status)) {
 	}
 	fn(&e.status)
 	e.status.State, e.status.PID = StateExited, 0
+	close(e.ended)
 	uid := e.status.Pod.UID
 	r.mu.Unlock()
 	r.onChange(uid)
@@ -192,18 +193,24 @@ func (r *Runtime) recordExit(ctx context.Context, s Status) error {
 		fields = append(fields, "labels."+name)
 	}
 	r.forget(startKey(s.ID)) // the exit tells it too
-	return r.write(ctx, func(ctx context.Context) error {
+	err := r.write(ctx, func(ctx context.Context) error {
 		_, err := r.client.ContainerService().Update(ctx, containers.Container{ID: s.ID, Labels: labels}, fields...)
 		if !gone(err) {
 			return fmt.Errorf("record the exit: %w", err)
 		}
 		return nil
 	})
+	if e := r.entry(s.ID); err == nil && e != nil {
+		r.mu.Lock()
+		e.recorded = true
+		r.mu.Unlock()
+	}
+	return err
 }
 
 // release frees what a container that ended still holds: the task in the shim at once, and the snapshot some time soon.
 func (r *Runtime) release(ctx context.Context, s Status) error {
-	if err := r.deleteTask(ctx, s.ID); err != nil {
+	if err := r.deleteTask(ctx, s); err != nil {
 		return err
 	}
 	r.writeLater(snapshotKey(s.ID), func(ctx context.Context) {
@@ -226,8 +233,14 @@ func (r *Runtime) removeSnapshot(ctx context.Context, id string) error {
 
 // deleteTask kills the container's processes if there are any, and deletes the task. It is no error when there is none. While a
 // process does not die, it tries until ctx ends.
-func (r *Runtime) deleteTask(ctx context.Context, id string) error {
-	service, killed := r.client.TaskService(), false
+func (r *Runtime) deleteTask(ctx context.Context, s Status) error {
+	service, killed, id := r.client.TaskService(), false, s.ID
+	if s.State == StateExited {
+		_, err := service.Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: id})
+		if gone(errgrpc.ToNative(err)) {
+			return nil
+		}
+	}
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
 		got, err := service.Get(ctx, &tasks.GetRequest{ContainerID: id})
 		if err = errgrpc.ToNative(err); errdefs.IsNotFound(err) {

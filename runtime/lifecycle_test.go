@@ -265,3 +265,59 @@ func TestViewOfImage(t *testing.T) {
 		t.Errorf("etc/passwd of the image: %q", passwd)
 	}
 }
+
+// TestRemoveSandbox: what runs when the sandbox is killed has ended, what never ran is gone, and the sandbox with it.
+func TestRemoveSandbox(t *testing.T) {
+	n := newNode(t)
+	sandbox := n.sandbox()
+	n.run(sandbox)
+	runs, ended, waits := n.container(sandbox, "sleep 1000"), n.container(sandbox, "exit 3"), n.container(sandbox, "true")
+	n.run(runs)
+	n.run(ended)
+	n.create(waits)
+	n.await(ended.ID, StateExited)
+	kill := func(context.Context) error {
+		for _, s := range n.runtime.Pod(sandbox.Pod.UID) {
+			if s.PID != 0 {
+				n.kill(s.PID)
+			}
+		}
+		return nil
+	}
+	for range 2 { // the second time there is no sandbox
+		if err := n.runtime.RemoveSandbox(t.Context(), sandbox.ID, kill); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.stop() // ends are on record
+	n.start()
+	want := map[string]int32{runs.ID: 137, ended.ID: 3}
+	for _, s := range n.runtime.Pod(sandbox.Pod.UID) {
+		if code, ok := want[s.ID]; !ok || s.State != StateExited || s.ExitCode != code || s.StartedAt.IsZero() {
+			t.Errorf("after the sandbox: %+v", s)
+		}
+		delete(want, s.ID)
+	}
+	if len(want) > 0 {
+		t.Errorf("no record of %v", want)
+	}
+	n.removePod(sandbox)
+	n.expectNothing()
+}
+
+// TestRemoveSandboxAlive: a kill that kills nothing is made up for by the OCI runtime.
+func TestRemoveSandboxAlive(t *testing.T) {
+	n := newNode(t)
+	sandbox := n.sandbox()
+	n.run(sandbox)
+	c := n.container(sandbox, "sleep 1000")
+	n.run(c)
+	if err := n.runtime.RemoveSandbox(t.Context(), sandbox.ID, func(context.Context) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := n.runtime.Status(c.ID); err != nil || s.State != StateExited || s.ExitCode != 137 {
+		t.Errorf("after the sandbox: %+v, error %v", s, err)
+	}
+	n.removePod(sandbox)
+	n.expectNothing()
+}

@@ -5,6 +5,7 @@ package runtime
 import (
 	"context"
 	"fmt"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -33,17 +34,74 @@ func (r *Runtime) Remove(ctx context.Context, id string) error {
 		return err
 	}
 	defer e.unlock()
-	r.mu.Lock()
-	removed := e.removed
-	r.mu.Unlock()
-	if removed {
+	if r.isRemoved(e) {
 		return nil
 	}
 	if err := r.destroy(ctx, e); err != nil {
 		return fmt.Errorf("remove container %s (%s): %w", r.read(e).Name, id, err)
 	}
-	r.drop(e)
 	return nil
+}
+
+// RemoveSandbox is Remove of a sandbox whose processes are ended all at once by kill, which the kernel does faster than the OCI
+// runtime. What runs in the sandbox counts as ended then, so that its record stays. There need not be a sandbox of that ID.
+func (r *Runtime) RemoveSandbox(ctx context.Context, id string, kill func(ctx context.Context) error) error {
+	ctx = r.namespaced(ctx)
+	if e := r.entry(id); e != nil {
+		e.hasten() // its end need not be recorded
+	}
+	before := r.List()
+	if err := kill(ctx); err != nil {
+		return err
+	}
+	var group errgroup.Group
+	for _, s := range before {
+		e := r.entry(s.ID)
+		switch {
+		case e == nil || (s.SandboxID != id && s.ID != id):
+		case s.State == StateRunning:
+			group.Go(func() error { return r.awaitEnd(ctx, e) })
+		case s.State == StateCreated && s.ID != id: // it never ran, and has no end to be told
+			group.Go(func() error { return r.Remove(ctx, s.ID) })
+		}
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	if err := r.removeMembers(ctx, id); err != nil {
+		return err
+	}
+	return r.Remove(ctx, id)
+}
+
+// newsTime is how long the news of an end may take after the kill, before the OCI runtime is asked to kill.
+const newsTime = time.Second
+
+// awaitEnd waits until a container that was killed is seen to have ended.
+func (r *Runtime) awaitEnd(ctx context.Context, e *entry) error {
+	for _, patience := range []time.Duration{newsTime, killTime} {
+		select {
+		case <-e.ended:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(patience):
+		}
+		s := r.read(e)
+		if s.State != StateRunning {
+			return nil
+		}
+		if err := r.Signal(ctx, s.ID, syscall.SIGKILL, true); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("container %s does not end", r.read(e).ID)
+}
+
+func (r *Runtime) isRemoved(e *entry) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return e.removed
 }
 
 // removeMembers removes the containers that share a sandbox, in parallel: of those that have ended all but the record.
@@ -79,31 +137,51 @@ func (r *Runtime) empty(ctx context.Context, id string) error {
 	}
 	bounded, cancel := context.WithTimeout(ctx, killTime)
 	defer cancel()
-	if err := r.recordExit(bounded, s); err != nil {
-		return err
+	if !r.isRecorded(e) {
+		if err := r.recordExit(bounded, s); err != nil {
+			return err
+		}
 	}
 	return r.release(bounded, s)
 }
 
-// destroy removes all there may be of a container, in the reverse order of Create. The caller holds the entry's lock.
+// isRecorded says whether the container's end is on disk.
+func (r *Runtime) isRecorded(e *entry) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return e.recorded
+}
+
+// destroy removes all there may be of a container, in the reverse order of Create, and its entry with it. The caller holds the
+// entry's lock.
 func (r *Runtime) destroy(ctx context.Context, e *entry) error {
-	s := r.read(e)
 	bounded, cancel := context.WithTimeout(ctx, killTime)
 	defer cancel()
-	if err := r.deleteTask(bounded, s.ID); err != nil {
+	if err := r.deleteTask(bounded, r.read(e)); err != nil {
 		return err
 	}
-	r.forget(startKey(s.ID), snapshotKey(s.ID))
-	return r.write(ctx, func(ctx context.Context) error {
-		if err := r.removeSnapshot(ctx, s.ID); err != nil {
+	return r.unrecord(ctx, e)
+}
+
+// unrecord removes a container's root file system, its records, and the entry.
+func (r *Runtime) unrecord(ctx context.Context, e *entry) error {
+	id := r.read(e).ID
+	r.forget(startKey(id), snapshotKey(id))
+	err := r.write(ctx, func(ctx context.Context) error {
+		if err := r.removeSnapshot(ctx, id); err != nil {
 			return err
 		}
-		if err := r.client.ContainerService().Delete(ctx, s.ID); !gone(err) {
+		if err := r.client.ContainerService().Delete(ctx, id); !gone(err) {
 			return fmt.Errorf("container record: %w", err)
 		}
-		if err := r.client.SandboxStore().Delete(ctx, s.ID); !gone(err) {
+		if err := r.client.SandboxStore().Delete(ctx, id); !gone(err) {
 			return fmt.Errorf("sandbox record: %w", err)
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	r.drop(e)
+	return nil
 }

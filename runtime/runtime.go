@@ -85,22 +85,26 @@ type entry struct {
 	// op is the right to operate on the container: held by whoever has put a value in.
 	op chan struct{}
 
-	// status, refused and removed are guarded by Runtime.mu.
+	// status, refused, recorded and removed are guarded by Runtime.mu.
 	status Status
 	// refused is the OCI runtime's answer to Create, to be reported by Start.
 	refused error
+	// recorded says that the container's end is on its record.
+	recorded bool
 	// removed says that nothing of the container is left.
 	removed bool
 
 	// created is closed when Create has ended, well or not.
 	created chan struct{}
+	// ended is closed when the container's end is seen.
+	ended chan struct{}
 	// hurry is closed by the first Remove: what is postponed then happens at once.
 	hurry     chan struct{}
 	hurryOnce sync.Once
 }
 
 func newEntry(s Status) *entry {
-	return &entry{status: s, op: make(chan struct{}, 1), created: make(chan struct{}), hurry: make(chan struct{})}
+	return &entry{status: s, op: make(chan struct{}, 1), created: make(chan struct{}), ended: make(chan struct{}), hurry: make(chan struct{})}
 }
 
 // lock takes the right to operate on the container.

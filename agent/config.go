@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -34,6 +35,15 @@ type Config struct {
 	Manifests string `json:"manifests,omitempty"`
 	// NodeName is the node's name; the host name by default.
 	NodeName string `json:"nodeName,omitempty"`
+
+	// Listen is the address of the Kubernetes API, "none" for none. By default it is
+	// 127.0.0.1:6443, or another port of loopback when that is taken and for agents
+	// with a data directory of their own; the kubeconfig has it.
+	Listen string `json:"listen,omitempty"`
+	// Kubeconfig is the file that serve writes for the API's administrator; by
+	// default /etc/minikubelet/kubeconfig, or kubeconfig in a data directory of its
+	// own.
+	Kubeconfig string `json:"kubeconfig,omitempty"`
 
 	// ContainerdAddress is the socket of a containerd to use instead of our own.
 	ContainerdAddress string `json:"containerdAddress,omitempty"`
@@ -130,7 +140,7 @@ func (c *Config) complete() error {
 	var errs []error
 	for name, path := range map[string]*string{
 		"dataDir": &c.DataDir, "runDir": &c.RunDir, "logDir": &c.LogDir, "manifests": &c.Manifests,
-		"registryHosts": &c.RegistryHosts, "registryAuth": &c.RegistryAuth,
+		"registryHosts": &c.RegistryHosts, "registryAuth": &c.RegistryAuth, "kubeconfig": &c.Kubeconfig,
 	} {
 		if *path == "" {
 			continue
@@ -159,6 +169,11 @@ func (c *Config) complete() error {
 			errs = append(errs, fmt.Errorf("podSubnet: %w; write it like 10.88.0.0/24", err))
 		}
 	}
+	if c.Listen != "" && c.Listen != listenNone {
+		if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+			errs = append(errs, fmt.Errorf("listen %q: must be an address with a port, like 127.0.0.1:6443, or none", c.Listen))
+		}
+	}
 	if !filepath.IsAbs(c.CgroupRoot) {
 		errs = append(errs, fmt.Errorf("cgroupRoot %q: must be absolute", c.CgroupRoot))
 	}
@@ -177,6 +192,17 @@ func (c *Config) complete() error {
 		errs = append(errs, fmt.Errorf("maxPods %d: must be at least 1", c.MaxPods))
 	}
 	return errors.Join(errs...)
+}
+
+// KubeconfigPath is the file that serve writes.
+func (c *Config) KubeconfigPath() string {
+	switch {
+	case c.Kubeconfig != "":
+		return c.Kubeconfig
+	case c.DataDir == defaultDataDir:
+		return "/etc/minikubelet/kubeconfig"
+	}
+	return filepath.Join(c.DataDir, "kubeconfig")
 }
 
 func (c *Config) podsDir() string   { return filepath.Join(c.DataDir, "pods") }

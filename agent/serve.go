@@ -10,14 +10,12 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"runtime/debug"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
 
-	"github.com/minikubelet/minikubelet/apiserver"
 	"github.com/minikubelet/minikubelet/podmgr"
 	"github.com/minikubelet/minikubelet/runtime/image"
 )
@@ -49,16 +47,20 @@ func Serve(ctx context.Context, cfg Config, log *slog.Logger, ready func()) (err
 	if err := a.forgetRuns(); err != nil {
 		return err
 	}
-	socket, err := apiserver.Listen(filepath.Join(a.cfg.RunDir, "api.sock"))
+	if err := a.putNode(); err != nil {
+		return err
+	}
+	api, err := a.openFront()
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go a.followImages(ctx)
-	done := make(chan error, 3)
+	done := make(chan error, 4)
 	go func() { done <- a.Run(ctx) }()
-	go func() { done <- apiserver.Serve(ctx, socket, apiserver.Handler(a.store), log) }()
+	go func() { done <- api.run(ctx) }()
+	go func() { done <- a.keepNamespaces(ctx) }()
 	go func() {
 		a.importArchives(ctx)
 		tidy.Reset(settled)
@@ -71,7 +73,7 @@ func Serve(ctx context.Context, cfg Config, log *slog.Logger, ready func()) (err
 	first := <-done
 	cancel(first)
 	log.Info("stopping; running Pods go on running")
-	return errors.Join(first, <-done, <-done)
+	return errors.Join(first, <-done, <-done, <-done)
 }
 
 // importArchives takes in the image archives that lie in the data directory.

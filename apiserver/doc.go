@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package apiserver serves the node's objects over HTTP in the Kubernetes API's
-// form. It knows HTTP and objects, not containers, and imports store alone.
+// Package apiserver serves the node's objects over HTTP as the Kubernetes API: a
+// thin REST layer on apimachinery over the store. kubectl and client-go are its
+// clients.
 //
-// So far it reads: health, Pods and events, on a unix socket that only root can
-// open. Every write comes from a manifest or from run.
+// It knows HTTP and objects, not containers, and imports store and api alone;
+// what it needs of Pods that run (their logs, their STATUS word) comes through
+// Config. Each kind is one declaration (kind_*.go); everything else is generic.
+//
+// Invariants: an object of the store or of an event is never changed, only copies
+// are; a request without a certificate of the node's CA sees health and version
+// alone; every request is bounded in size, time and number.
 package apiserver

@@ -3,136 +3,199 @@
 package apiserver
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io/fs"
 	"log/slog"
-	"net"
 	"net/http"
-	"os"
-	"strconv"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/minikubelet/minikubelet/store"
 )
 
+// Bounds of requests.
 const (
-	// readTimeout and writeTimeout bound one request.
-	readTimeout, writeTimeout = 10 * time.Second, 30 * time.Second
-	// headerMax is what a request's header may have, in bytes.
-	headerMax = 16 << 10
+	// bodyMax is what a request's body may have, in bytes: etcd's limit, doubled, as
+	// kube-apiserver has it.
+	bodyMax = 3 << 20
+	// requestTime bounds a request that is no watch.
+	requestTime = 60 * time.Second
+	// inFlightMax and watchesMax bound the requests that are served at a time.
+	inFlightMax, watchesMax = 200, 1000
 )
 
-// Handler answers
-//
-//	GET /healthz
-//	GET /api/v1/pods, /api/v1/events
-//	GET /api/v1/namespaces/{namespace}/pods[/{name}], …/events[/{name}]
-//
-// with a List or an object in JSON, and with a metav1.Status when it cannot.
-func Handler(s *store.Store) http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") })
-	for _, resource := range []string{"pods", "events"} {
-		list := func(w http.ResponseWriter, r *http.Request) { listObjects(w, s, resource, r.PathValue("namespace")) }
-		mux.HandleFunc("GET /api/v1/"+resource, list)
-		mux.HandleFunc("GET /api/v1/namespaces/{namespace}/"+resource, list)
-		mux.HandleFunc("GET /api/v1/namespaces/{namespace}/"+resource+"/{name}", func(w http.ResponseWriter, r *http.Request) {
-			getObject(w, s, resource, r.PathValue("namespace"), r.PathValue("name"))
-		})
-	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		fail(w, apierrors.NewGenericServerResponse(http.StatusNotFound, r.Method, corev1.Resource(""), r.URL.Path,
-			"the server could not find the requested resource", 0, true))
-	})
-	return mux
+// Config is what a server serves.
+type Config struct {
+	Store    *store.Store
+	NodeName string
+	// Version is the version of Kubernetes that the API has, like v1.36.3.
+	Version string
+	// Summary is what the table of Pods shows: the STATUS word, ready and all
+	// containers, restarts.
+	Summary func(*corev1.Pod) (status string, ready, total, restarts int)
+	Log     *slog.Logger
 }
 
-func listObjects(w http.ResponseWriter, s *store.Store, resource, namespace string) {
-	list := struct {
-		metav1.TypeMeta `json:",inline"`
-		metav1.ListMeta `json:"metadata"`
-		Items           []json.RawMessage `json:"items"`
-	}{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: kinds[resource] + "List"}, Items: []json.RawMessage{}}
-	revision, err := s.List(resource, namespace, func(data []byte) error {
-		list.Items = append(list.Items, append([]byte(nil), data...))
-		return nil
-	})
-	if err != nil {
-		fail(w, err)
+// Server is the API. It is safe for concurrent use.
+type Server struct {
+	cfg     Config
+	codecs  codecs
+	kinds   []*kind
+	byName  map[string]*kind
+	flight  chan struct{}
+	watches chan struct{}
+}
+
+// New makes a server.
+func New(cfg Config) *Server {
+	s := &Server{
+		cfg: cfg, codecs: newCodecs(), byName: make(map[string]*kind),
+		flight: make(chan struct{}, inFlightMax), watches: make(chan struct{}, watchesMax),
+	}
+	s.kinds = []*kind{eventKind(), namespaceKind(), nodeKind(), podKind(&s.cfg)}
+	for _, k := range s.kinds {
+		s.byName[k.name] = k
+	}
+	return s
+}
+
+// ServeHTTP answers whoever has proved by a certificate of the node's CA to be its
+// administrator; others see health and version.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
+		if !public(r.URL.Path) {
+			s.fail(w, r, anonymous(r))
+			return
+		}
+	}
+	s.Trusted().ServeHTTP(w, r)
+}
+
+// public paths need no certificate.
+func public(path string) bool {
+	switch strings.TrimSuffix(path, "/") {
+	case "/healthz", "/livez", "/readyz", "/version":
+		return true
+	}
+	return false
+}
+
+func anonymous(r *http.Request) error {
+	if r.Header.Get("Authorization") != "" {
+		return apierrors.NewUnauthorized("Unauthorized")
+	}
+	req, err := parse(r)
+	if err != nil || req.resource == "" {
+		return forbidden("forbidden: User \"system:anonymous\" cannot " + strings.ToLower(r.Method) + " path \"" + r.URL.Path + "\"")
+	}
+	scope := "at the cluster scope"
+	if req.namespace != "" {
+		scope = "in the namespace \"" + req.namespace + "\""
+	}
+	return forbidden(req.resource + " is forbidden: User \"system:anonymous\" cannot " + req.verb + " resource \"" + req.resource + "\" in API group \"\" " + scope)
+}
+
+func forbidden(message string) error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: http.StatusForbidden, Reason: metav1.StatusReasonForbidden, Message: message,
+	}}
+}
+
+// Trusted answers everybody: for a socket that only the administrator can open.
+func (s *Server) Trusted() http.Handler { return http.HandlerFunc(s.serve) }
+
+// serve bounds the request and finds who answers it.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	places, what := s.flight, "requests"
+	if isLong(r) {
+		places, what = s.watches, "watches"
+	}
+	select {
+	case places <- struct{}{}:
+		defer func() { <-places }()
+	default:
+		s.fail(w, r, apierrors.NewTooManyRequests("too many "+what+" at the same time, please try again later", 1))
 		return
 	}
-	list.ResourceVersion = strconv.FormatUint(revision, 10)
-	answer(w, http.StatusOK, list)
-}
-
-var kinds = map[string]string{"pods": "Pod", "events": "Event"}
-
-func getObject(w http.ResponseWriter, s *store.Store, resource, namespace, name string) {
-	var object store.Object = new(corev1.Pod)
-	if resource == "events" {
-		object = new(corev1.Event)
-	}
-	if err := s.Get(resource, namespace, name, object); err != nil {
-		fail(w, err)
+	control := http.NewResponseController(w)
+	deadline := time.Now().Add(requestTime)
+	_ = control.SetReadDeadline(deadline) // a recorder in tests has none
+	_ = control.SetWriteDeadline(deadline)
+	r.Body = http.MaxBytesReader(w, r.Body, bodyMax)
+	if s.special(w, r) {
 		return
 	}
-	answer(w, http.StatusOK, object)
-}
-
-func answer(w http.ResponseWriter, code int, v any) {
-	data, err := json.Marshal(v)
+	req, err := parse(r)
+	if err == nil {
+		err = s.dispatch(w, r, req)
+	}
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
+		s.fail(w, r, err)
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(code)
-	_, _ = w.Write(append(data, '\n')) // the client may be gone
 }
 
-func fail(w http.ResponseWriter, err error) {
-	var status apierrors.APIStatus
-	if !errors.As(err, &status) {
-		status = apierrors.NewInternalError(err)
-	}
-	s := status.Status()
-	s.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}
-	answer(w, int(s.Code), s)
+// isLong tells requests that go on until somebody ends them.
+func isLong(r *http.Request) bool {
+	q := r.URL.Query()
+	return isTrue(q.Get("watch")) || isTrue(q.Get("follow")) || strings.HasPrefix(r.URL.Path, "/api/v1/watch/")
 }
 
-// Listen makes the unix socket, which only its owner can open. A socket that an
-// earlier agent left is replaced: the caller holds the data directory's lock.
-func Listen(path string) (net.Listener, error) {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("API socket: %w", err)
+func isTrue(s string) bool { return s == "true" || s == "1" }
+
+// special answers what is no resource; false when it is one.
+func (s *Server) special(w http.ResponseWriter, r *http.Request) bool {
+	path := strings.TrimSuffix(r.URL.Path, "/")
+	answer, ok := map[string]func(http.ResponseWriter, *http.Request) error{
+		"/healthz": s.health, "/livez": s.health, "/readyz": s.health, "/version": s.version,
+		"": s.root, "/api": s.discoverLegacy, "/apis": s.discoverGroups, "/api/v1": s.discoverV1,
+		"/openapi/v3": s.openAPIRoot, "/openapi/v3/api/v1": s.openAPIV1,
+	}[path]
+	if !ok {
+		return false
 	}
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, fmt.Errorf("API socket: %w", err)
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		s.fail(w, r, apierrors.NewMethodNotSupported(schema.GroupResource{}, strings.ToLower(r.Method)))
+	} else if err := answer(w, r); err != nil {
+		s.fail(w, r, err)
 	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, errors.Join(fmt.Errorf("API socket: %w", err), l.Close())
-	}
-	return l, nil
+	return true
 }
 
-// Serve answers on a listener until ctx ends, and closes it.
-func Serve(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger) error {
-	server := &http.Server{
-		Handler: h, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, MaxHeaderBytes: headerMax,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}
-	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
-	defer stop()
-	if err := server.Serve(l); err != nil && ctx.Err() == nil {
-		return fmt.Errorf("API: %w", err)
-	}
+func (s *Server) health(w http.ResponseWriter, _ *http.Request) error {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = w.Write([]byte("ok")) // the client may be gone
 	return nil
+}
+
+// dispatch calls the verb.
+func (s *Server) dispatch(w http.ResponseWriter, r *http.Request, req request) error {
+	k := s.byName[req.resource]
+	if k == nil || k.namespaced && req.namespace == "" && req.name != "" {
+		return notFoundPath()
+	}
+	if req.subresource != "" {
+		return notFoundPath()
+	}
+	if !k.can(req.verb) {
+		return apierrors.NewMethodNotSupported(k.groupResource(), req.verb)
+	}
+	switch req.verb {
+	case "get":
+		return s.get(w, r, k, req)
+	case "list":
+		return s.list(w, r, k, req)
+	case "watch":
+		return s.watch(w, r, k, req)
+	}
+	return notFoundPath()
+}
+
+func notFoundPath() error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: http.StatusNotFound, Reason: metav1.StatusReasonNotFound,
+		Message: "the server could not find the requested resource", Details: &metav1.StatusDetails{},
+	}}
 }

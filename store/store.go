@@ -138,6 +138,12 @@ func get(tx *bolt.Tx, resource string, k []byte) []byte {
 // of namespace and name; an empty namespace means all. The bytes are valid
 // during the call only. It returns the revision that the list is of.
 func (s *Store) List(resource, namespace string, each func(data []byte) error) (uint64, error) {
+	return s.Scan(resource, namespace, "", func(_ string, data []byte) error { return each(data) })
+}
+
+// Scan is List with each object's key, "namespace/name", and begins behind the
+// key after.
+func (s *Store) Scan(resource, namespace, after string, each func(key string, data []byte) error) (uint64, error) {
 	var revision uint64
 	err := s.db.View(func(tx *bolt.Tx) error {
 		if v := tx.Bucket(bucketMeta).Get(keyRevision); len(v) == 8 {
@@ -152,8 +158,11 @@ func (s *Store) List(resource, namespace string, each func(data []byte) error) (
 			prefix = namespace + "/"
 		}
 		c := b.Cursor()
-		for k, v := c.Seek([]byte(prefix)); k != nil && strings.HasPrefix(string(k), prefix); k, v = c.Next() {
-			if err := each(v); err != nil {
+		for k, v := c.Seek([]byte(max(prefix, after))); k != nil && strings.HasPrefix(string(k), prefix); k, v = c.Next() {
+			if string(k) == after {
+				continue
+			}
+			if err := each(string(k), v); err != nil {
 				return err
 			}
 		}

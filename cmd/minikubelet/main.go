@@ -74,7 +74,7 @@ a directory whose Pods are kept running (serve).`,
 	}
 	add("pods", runCommand(g), serveCommand(g), stopCommand(g))
 	add("look", checkCommand(g), planCommand(g))
-	add("more", imageCommand(g), versionCommand(g))
+	add("more", kubeconfigCommand(g), imageCommand(g), versionCommand(g))
 	cmd.SetHelpCommandGroupID("more")
 	cmd.SetCompletionCommandGroupID("more")
 	return cmd

@@ -18,6 +18,7 @@ func serveCommand(g *global) *cobra.Command {
 		Short: "Keep the Pods of the manifest directory running",
 		Long: `serve runs the node. Every *.yaml, *.yml and *.json file in the manifest
 directory is a manifest: added, changed and removed files take effect at once.
+The Kubernetes API is served on loopback; the kubeconfig file is for kubectl.
 
 SIGTERM and SIGINT stop the agent and leave the Pods running; the next agent
 takes them over. "minikubelet stop --pods" ends them too.`,
@@ -35,6 +36,8 @@ takes them over. "minikubelet stop --pods" ends them too.`,
 			return agent.Serve(ctx, cfg, g.logger(slog.LevelInfo), nil)
 		},
 	}
+	cmd.Flags().StringVar(&g.flag.Listen, "listen", "", "address of the Kubernetes API, or none (default 127.0.0.1:6443, or another port if that is taken)")
+	cmd.Flags().StringVar(&g.flag.Kubeconfig, "kubeconfig", "", "where to write the API's kubeconfig (default /etc/minikubelet/kubeconfig, or kubeconfig in another data directory)")
 	cmd.Flags().StringVar(&g.flag.Manifests, "manifests", g.flag.Manifests, "directory of manifests")
 	return cmd
 }

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"github.com/minikubelet/minikubelet/apiserver"
+	"github.com/minikubelet/minikubelet/apiserver/pki"
+	"github.com/minikubelet/minikubelet/podmgr/plan"
+)
+
+const (
+	// listenNone turns the network listener off.
+	listenNone = "none"
+	// listenDefault is where the machine's main agent listens.
+	listenDefault = "127.0.0.1:6443"
+	// Other agents listen on ports from portFirst on, derived from their names.
+	portFirst, ports = 20000, 10000
+	// renewEvery is how often certificates are looked at.
+	renewEvery = 12 * time.Hour
+)
+
+// front is the API with its listeners.
+type front struct {
+	agent  *Agent
+	server *apiserver.Server
+	socket net.Listener
+	tcp    net.Listener // nil: the socket alone
+	pki    *pki.Dir
+}
+
+// openFront listens and writes the kubeconfig.
+func (a *Agent) openFront() (_ *front, err error) {
+	f := &front{agent: a, server: apiserver.New(apiserver.Config{
+		Store: a.store, NodeName: a.cfg.NodeName, Version: KubernetesVersion(), Summary: plan.Summary, Log: a.log,
+	})}
+	if f.socket, err = apiserver.Listen(filepath.Join(a.cfg.RunDir, "api.sock")); err != nil {
+		return nil, err
+	}
+	if a.cfg.Listen == listenNone {
+		return f, nil
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, f.socket.Close())
+		}
+	}()
+	if f.tcp, err = a.cfg.listen(); err != nil {
+		return nil, err
+	}
+	if f.pki, err = pki.Open(filepath.Join(a.cfg.DataDir, "pki"), f.names()); err != nil {
+		return nil, errors.Join(err, f.tcp.Close())
+	}
+	f.writeKubeconfig()
+	return f, nil
+}
+
+// listen opens the configured address. The default one gives way when another
+// program has it.
+func (c *Config) listen() (net.Listener, error) {
+	addresses := []string{c.Listen}
+	if c.Listen == "" {
+		addresses = c.defaultListen()
+	}
+	var l net.Listener
+	var err error
+	for _, address := range addresses {
+		if l, err = net.Listen("tcp", address); !errors.Is(err, syscall.EADDRINUSE) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("API listener: %w; choose another address with --listen, or --listen none", err)
+	}
+	return l, nil
+}
+
+// defaultListen are the addresses to try: a port that stays the same over
+// restarts, so that copies of the kubeconfig stay good, and then any.
+func (c *Config) defaultListen() []string {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(c.DataDir)) // never fails
+	derived := fmt.Sprintf("127.0.0.1:%d", portFirst+h.Sum32()%ports)
+	if c.instance() == "" {
+		return []string{listenDefault, derived, "127.0.0.1:0"}
+	}
+	return []string{derived, "127.0.0.1:0"}
+}
+
+// names are those by which clients reach the server.
+func (f *front) names() []string {
+	names := []string{"localhost", "127.0.0.1", "::1", f.agent.cfg.NodeName, "kubernetes", "kubernetes.default", "kubernetes.default.svc"}
+	if ip := f.tcp.Addr().(*net.TCPAddr).IP; ip.IsUnspecified() {
+		names = append(names, hostIPs()...)
+	} else if !ip.IsLoopback() {
+		names = append(names, ip.String())
+	}
+	return names
+}
+
+// URL is where clients reach the API.
+func (f *front) url() string {
+	addr := f.tcp.Addr().(*net.TCPAddr)
+	host := addr.IP.String()
+	if addr.IP.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "https://" + net.JoinHostPort(host, fmt.Sprint(addr.Port))
+}
+
+// writeKubeconfig degrades: a read-only /etc keeps nobody from running Pods.
+func (f *front) writeKubeconfig() {
+	path := f.agent.cfg.KubeconfigPath()
+	data, err := f.pki.Kubeconfig(f.url(), f.agent.cfg.name())
+	if err == nil {
+		if old, _ := os.ReadFile(path); string(old) == string(data) {
+			return
+		}
+		err = errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), pki.WriteFile(path, data))
+	}
+	if err != nil {
+		f.agent.log.Warn("cannot write the kubeconfig; name another file with --kubeconfig", "err", err)
+	}
+}
+
+// run serves until ctx ends.
+func (f *front) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan error, 2)
+	go func() { done <- apiserver.Serve(ctx, f.socket, nil, f.server.Trusted(), f.agent.log) }()
+	if f.tcp == nil {
+		return <-done
+	}
+	go func() { done <- apiserver.Serve(ctx, f.tcp, f.pki.ServerConfig(), f.server, f.agent.log) }()
+	go f.renew(ctx)
+	first := <-done
+	cancel()
+	return errors.Join(first, <-done)
+}
+
+// renew keeps the certificates good.
+func (f *front) renew(ctx context.Context) {
+	tick := time.NewTicker(renewEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		changed, err := f.pki.Renew()
+		if err != nil {
+			f.agent.log.Error("cannot renew the API's certificates; it is tried again", "err", err)
+		}
+		if changed {
+			f.writeKubeconfig()
+		}
+	}
+}
+
+// KubernetesVersion is that of the API: the version of the module that is built
+// in, like v1.36.3.
+func KubernetesVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, m := range info.Deps {
+			if m.Path == "k8s.io/kubernetes" {
+				return m.Version
+			}
+		}
+	}
+	return "v0.0.0"
+}

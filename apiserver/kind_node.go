@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package apiserver
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/minikubelet/minikubelet/store"
+)
+
+func nodeKind() *kind {
+	return &kind{
+		name: "nodes", singular: "node", kind: "Node", short: []string{"no"}, verbs: readVerbs,
+		object: func() store.Object { return new(corev1.Node) },
+		list:   func() runtime.Object { return new(corev1.NodeList) },
+		columns: []metav1.TableColumnDefinition{
+			column("Name", "string", 0, "Name of the node."),
+			column("Status", "string", 0, "Whether it is ready."),
+			column("Roles", "string", 0, "What it is for."),
+			column("Age", "string", 0, "Time since it was first started."),
+			column("Version", "string", 0, "Version of the API that it serves."),
+			column("Internal-IP", "string", 1, "Address in its network."),
+			column("External-IP", "string", 1, "Address from outside."),
+			column("OS-Image", "string", 1, "Operating system."),
+			column("Kernel-Version", "string", 1, "Kernel."),
+			column("Container-Runtime", "string", 1, "Container runtime."),
+		},
+		cells: func(o store.Object) []any { return nodeCells(o.(*corev1.Node)) },
+		fields: func(o store.Object) fields.Set {
+			return fields.Set{"spec.unschedulable": strconv.FormatBool(o.(*corev1.Node).Spec.Unschedulable)}
+		},
+	}
+}
+
+// labelRole begins the labels that name a node's roles.
+const labelRole = "node-role.kubernetes.io/"
+
+func nodeCells(n *corev1.Node) []any {
+	status := "Unknown"
+	for _, c := range n.Status.Conditions {
+		switch {
+		case c.Type != corev1.NodeReady:
+		case c.Status == corev1.ConditionTrue:
+			status = "Ready"
+		default:
+			status = "NotReady"
+		}
+	}
+	if n.Spec.Unschedulable {
+		status += ",SchedulingDisabled"
+	}
+	var roles []string
+	for label := range n.Labels {
+		if role, ok := strings.CutPrefix(label, labelRole); ok && role != "" {
+			roles = append(roles, role)
+		}
+	}
+	slices.Sort(roles)
+	address := func(kind corev1.NodeAddressType) string {
+		for _, a := range n.Status.Addresses {
+			if a.Type == kind {
+				return a.Address
+			}
+		}
+		return none
+	}
+	i := n.Status.NodeInfo
+	return []any{
+		n.Name, status, orNone(strings.Join(roles, ",")), age(n.CreationTimestamp), i.KubeletVersion,
+		address(corev1.NodeInternalIP), address(corev1.NodeExternalIP), i.OSImage, i.KernelVersion, i.ContainerRuntimeVersion,
+	}
+}

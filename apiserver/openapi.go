@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package apiserver
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"net/http"
+	"reflect"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// The OpenAPI document is made from the Go types when somebody asks for it, and
+// forgotten again: kubectl asks once and keeps it. It has what kubectl needs:
+// which operations take fieldValidation and dryRun, and the fields with their
+// types, patch strategies and documentation.
+
+type object = map[string]any
+
+// openAPIRoot names the documents, with a hash by which clients keep them.
+func (s *Server) openAPIRoot(w http.ResponseWriter, r *http.Request) error {
+	sum := sha256.Sum256([]byte(s.cfg.Version + strings.Join(s.operations(), " ")))
+	return writeJSON(w, r, "application/json", object{"paths": object{
+		"api/v1": object{"serverRelativeURL": "/openapi/v3/api/v1?hash=" + strings.ToUpper(hex.EncodeToString(sum[:]))},
+	}})
+}
+
+func (s *Server) operations() []string {
+	var out []string
+	for _, k := range s.kinds {
+		out = append(out, k.name+"="+strings.Join(k.verbs, ","))
+	}
+	return out
+}
+
+func (s *Server) openAPIV1(w http.ResponseWriter, r *http.Request) error {
+	b := schemaBuilder{schemas: object{}}
+	paths := object{}
+	for _, k := range s.kinds {
+		b.schemaOf(reflect.TypeOf(k.object()).Elem())
+		b.schemaOf(reflect.TypeOf(k.list()).Elem())
+		b.schemas[schemaName(reflect.TypeOf(k.object()).Elem())].(object)["x-kubernetes-group-version-kind"] = []object{gvkOf(k)}
+		k.paths(paths)
+	}
+	return writeJSON(w, r, "application/json", object{
+		"openapi": "3.0.0", "info": object{"title": "Kubernetes", "version": s.cfg.Version},
+		"paths": paths, "components": object{"schemas": b.schemas},
+	})
+}
+
+func gvkOf(k *kind) object { return object{"group": "", "version": "v1", "kind": k.kind} }
+
+// paths adds a kind's paths with their operations.
+func (k *kind) paths(paths object) {
+	prefix := "/api/v1/"
+	if k.namespaced {
+		prefix += "namespaces/{namespace}/"
+	}
+	for path, verbs := range map[string]map[string]string{
+		prefix + k.name:             {"get": "list", "post": "create"},
+		prefix + k.name + "/{name}": {"get": "get", "put": "update", "patch": "patch", "delete": "delete"},
+	} {
+		item := object{}
+		for method, verb := range verbs {
+			if k.can(verb) {
+				item[method] = k.operation(method, verb)
+			}
+		}
+		paths[path] = item
+	}
+}
+
+func (k *kind) operation(method, verb string) object {
+	var parameters []object
+	query := func(name string) {
+		parameters = append(parameters, object{"name": name, "in": "query", "schema": object{"type": "string", "uniqueItems": true}})
+	}
+	ref := object{"$ref": "#/components/schemas/" + schemaName(reflect.TypeOf(k.object()).Elem())}
+	op := object{
+		"operationId": verb + "CoreV1" + k.kind, "x-kubernetes-action": verb, "x-kubernetes-group-version-kind": gvkOf(k),
+		"responses": object{"200": object{"description": "OK", "content": object{"application/json": object{"schema": ref}}}},
+	}
+	switch method {
+	case "post", "put", "patch":
+		query("dryRun")
+		query("fieldManager")
+		query("fieldValidation")
+		op["requestBody"] = object{"content": object{"*/*": object{"schema": ref}}}
+	case "delete":
+		query("dryRun")
+		query("gracePeriodSeconds")
+		query("propagationPolicy")
+	}
+	if parameters != nil {
+		op["parameters"] = parameters
+	}
+	return op
+}
+
+// schemaBuilder makes schemas of Go types.
+type schemaBuilder struct{ schemas object }
+
+func schemaName(t reflect.Type) string {
+	path := t.PkgPath()
+	path = strings.Replace(strings.TrimPrefix(path, "k8s.io/"), "/", ".", -1)
+	return "io.k8s." + path + "." + t.Name()
+}
+
+// schemaOf is the schema of a type, a reference for structs.
+func (b *schemaBuilder) schemaOf(t reflect.Type) object {
+	switch t {
+	case reflect.TypeFor[metav1.Time](), reflect.TypeFor[metav1.MicroTime](), reflect.TypeFor[time.Time]():
+		return object{"type": "string", "format": "date-time"}
+	case reflect.TypeFor[resource.Quantity]():
+		return object{"oneOf": []object{{"type": "string"}, {"type": "number"}}}
+	case reflect.TypeFor[intstr.IntOrString]():
+		return object{"oneOf": []object{{"type": "string"}, {"type": "integer"}}, "format": "int-or-string"}
+	case reflect.TypeFor[metav1.FieldsV1]():
+		return object{"type": "object"}
+	}
+	switch t.Kind() {
+	case reflect.Pointer:
+		return b.schemaOf(t.Elem())
+	case reflect.Struct:
+		name := schemaName(t)
+		if _, ok := b.schemas[name]; !ok {
+			b.schemas[name] = object{} // types may contain themselves
+			b.schemas[name] = b.structOf(t)
+		}
+		return object{"$ref": "#/components/schemas/" + name}
+	case reflect.Slice:
+		if t.Elem().Kind() == reflect.Uint8 {
+			return object{"type": "string", "format": "byte"}
+		}
+		return object{"type": "array", "items": b.schemaOf(t.Elem())}
+	case reflect.Map:
+		return object{"type": "object", "additionalProperties": b.schemaOf(t.Elem())}
+	case reflect.Bool:
+		return object{"type": "boolean"}
+	case reflect.Int64, reflect.Int:
+		return object{"type": "integer", "format": "int64"}
+	case reflect.Int32:
+		return object{"type": "integer", "format": "int32"}
+	case reflect.Float64:
+		return object{"type": "number", "format": "double"}
+	}
+	return object{"type": "string"}
+}
+
+func (b *schemaBuilder) structOf(t reflect.Type) object {
+	var docs map[string]string
+	if d, ok := reflect.New(t).Interface().(interface{ SwaggerDoc() map[string]string }); ok {
+		docs = d.SwaggerDoc()
+	}
+	properties := object{}
+	var required []string
+	b.properties(t, docs, properties, &required)
+	out := object{"type": "object", "description": docs[""], "properties": properties}
+	if required != nil {
+		out["required"] = required
+	}
+	return out
+}
+
+func (b *schemaBuilder) properties(t reflect.Type, docs map[string]string, properties object, required *[]string) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name == "" {
+			b.properties(f.Type, docs, properties, required)
+			continue
+		}
+		if name == "-" {
+			continue
+		}
+		p := b.schemaOf(f.Type)
+		if ref, ok := p["$ref"]; ok {
+			p = object{"allOf": []object{{"$ref": ref}}, "default": object{}}
+		}
+		p["description"] = docs[name]
+		if v := f.Tag.Get("patchStrategy"); v != "" {
+			p["x-kubernetes-patch-strategy"] = v
+		}
+		if v := f.Tag.Get("patchMergeKey"); v != "" {
+			p["x-kubernetes-patch-merge-key"] = v
+		}
+		properties[name] = p
+		if !strings.Contains(options, "omitempty") && !strings.Contains(options, "omitzero") && f.Type.Kind() != reflect.Struct {
+			*required = append(*required, name)
+		}
+	}
+}

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package apiserver
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/minikubelet/minikubelet/store"
+)
+
+func (s *Server) get(w http.ResponseWriter, r *http.Request, k *kind, req request) error {
+	f, err := s.codecs.negotiate(r)
+	if err != nil {
+		return err
+	}
+	if _, err := s.known(r.URL.Query().Get("resourceVersion")); err != nil {
+		return err
+	}
+	o := k.object()
+	if err := s.cfg.Store.Get(k.name, req.namespace, req.name, o); err != nil {
+		return err
+	}
+	return s.answerObject(w, r, k, f, http.StatusOK, o)
+}
+
+// answerObject writes one object, which is the caller's own, in the form wanted.
+func (s *Server) answerObject(w http.ResponseWriter, r *http.Request, k *kind, f form, code int, o store.Object) error {
+	out, err := shape(k, f, o, tableOptions(r.URL.Query()))
+	if err != nil {
+		return err
+	}
+	return s.answer(w, r, f, code, out)
+}
+
+// known reads a resourceVersion: 0 for none or "0". One that the store has not
+// reached yet is an error.
+func (s *Server) known(text string) (uint64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	version, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return 0, apierrors.NewBadRequest("resourceVersion: Invalid value: " + strconv.Quote(text) + ": must be a number that the API gave out")
+	}
+	if now := s.cfg.Store.Revision(); version > now {
+		return 0, tooLarge(version, now)
+	}
+	return version, nil
+}
+
+// tooLarge is Kubernetes' error for a version of the future.
+func tooLarge(version, now uint64) error {
+	err := apierrors.NewTimeoutError("Too large resource version: "+strconv.FormatUint(version, 10)+", current: "+strconv.FormatUint(now, 10), 1)
+	err.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: metav1.CauseTypeResourceVersionTooLarge, Message: "Too large resource version"}}
+	return err
+}
+
+func expired() error {
+	return apierrors.NewResourceExpired("The resourceVersion for the provided list or watch is too old.")
+}
+
+// page is what a list asks for.
+type page struct {
+	limit int
+	at    uint64 // the revision to be shown, 0: the newest
+	after string // the key before the first
+}
+
+// token is a continue token: where the next page begins, and of which revision.
+type token struct {
+	Version uint64 `json:"rv"`
+	After   string `json:"start"`
+}
+
+func (s *Server) page(q url.Values) (page, error) {
+	var p page
+	version, err := s.known(q.Get("resourceVersion"))
+	if err != nil {
+		return p, err
+	}
+	match := metav1.ResourceVersionMatch(q.Get("resourceVersionMatch"))
+	switch match {
+	case "", metav1.ResourceVersionMatchExact, metav1.ResourceVersionMatchNotOlderThan:
+	default:
+		return p, apierrors.NewBadRequest("resourceVersionMatch: Unsupported value: " + strconv.Quote(string(match)) + ": supported values: \"\", \"Exact\", \"NotOlderThan\"")
+	}
+	if match != "" && !q.Has("resourceVersion") {
+		return p, apierrors.NewBadRequest("resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided")
+	}
+	if match == metav1.ResourceVersionMatchExact && version == 0 {
+		return p, apierrors.NewBadRequest("resourceVersionMatch: Forbidden: resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"")
+	}
+	if text := q.Get("limit"); text != "" {
+		if p.limit, err = strconv.Atoi(text); err != nil || p.limit < 0 {
+			return p, apierrors.NewBadRequest("limit: Invalid value: " + strconv.Quote(text) + ": must be a number of at least 0")
+		}
+	}
+	if text := q.Get("continue"); text != "" {
+		if version > 0 || match != "" {
+			return p, apierrors.NewBadRequest("specifying resource version is not allowed when using continue")
+		}
+		var t token
+		data, err := base64.RawURLEncoding.DecodeString(text)
+		if err != nil || json.Unmarshal(data, &t) != nil || t.After == "" || t.Version == 0 || t.Version > s.cfg.Store.Revision() {
+			return p, apierrors.NewBadRequest("continue key is not valid: start the list again")
+		}
+		p.at, p.after = t.Version, t.After
+	}
+	if match == metav1.ResourceVersionMatchExact || match == "" && version > 0 && p.limit > 0 {
+		p.at = version
+	}
+	return p, nil
+}
+
+func (s *Server) list(w http.ResponseWriter, r *http.Request, k *kind, req request) error {
+	f, err := s.codecs.negotiate(r)
+	if err != nil {
+		return err
+	}
+	q := r.URL.Query()
+	sel, err := k.selection(q, req)
+	if err != nil {
+		return err
+	}
+	p, err := s.page(q)
+	if err != nil {
+		return err
+	}
+	objects, listMeta, err := s.collect(k, req.namespace, sel, p)
+	if err != nil {
+		return err
+	}
+	out, err := shapeList(k, f, objects, listMeta, tableOptions(q))
+	if err != nil {
+		return err
+	}
+	return s.answer(w, r, f, http.StatusOK, out)
+}
+
+// collect reads a page of objects, which are the caller's own.
+func (s *Server) collect(k *kind, namespace string, sel selection, p page) ([]store.Object, metav1.ListMeta, error) {
+	var out []store.Object
+	var last string
+	var more int64
+	take := func(key string, o store.Object) {
+		switch {
+		case !sel.matches(k, o):
+		case p.limit > 0 && len(out) == p.limit:
+			more++
+		default:
+			out, last = append(out, o), key
+		}
+	}
+	revision, err := s.scan(k, namespace, p, take)
+	if err != nil {
+		return nil, metav1.ListMeta{}, err
+	}
+	m := metav1.ListMeta{ResourceVersion: strconv.FormatUint(revision, 10)}
+	if more > 0 {
+		data, err := json.Marshal(token{Version: revision, After: last})
+		if err != nil {
+			return nil, m, err
+		}
+		m.Continue = base64.RawURLEncoding.EncodeToString(data)
+		if sel.everything() {
+			m.RemainingItemCount = &more
+		}
+	}
+	return out, m, nil
+}
+
+// scan calls take with the objects of the page's revision, in the order of their
+// keys, and returns the revision.
+func (s *Server) scan(k *kind, namespace string, p page, take func(key string, o store.Object)) (uint64, error) {
+	now := make(map[string]store.Object)
+	revision, err := s.cfg.Store.Scan(k.name, namespace, p.after, func(key string, data []byte) error {
+		o, err := k.decode(data)
+		switch {
+		case err != nil:
+			return err
+		case p.at == 0:
+			take(key, o)
+		default:
+			now[key] = o
+		}
+		return nil
+	})
+	if err != nil || p.at == 0 {
+		return revision, err
+	}
+	before, err := s.cfg.Store.Before(k.name, p.at)
+	if errors.Is(err, store.ErrTooOld) {
+		return 0, expired()
+	}
+	if err != nil {
+		return 0, err
+	}
+	for key, o := range before {
+		switch {
+		case key <= p.after || o != nil && namespace != "" && o.GetNamespace() != namespace:
+		case o == nil:
+			delete(now, key)
+		default:
+			now[key] = o.DeepCopyObject().(store.Object)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(now)) {
+		take(key, now[key])
+	}
+	return p.at, nil
+}
+
+// shapeList makes a list in the form wanted.
+func shapeList(k *kind, f form, objects []store.Object, m metav1.ListMeta, t tableOption) (runtime.Object, error) {
+	switch f.as {
+	case "Table":
+		return table(k, objects, m, t, true)
+	case "PartialObjectMetadata", "PartialObjectMetadataList":
+		out := &metav1.PartialObjectMetadataList{ListMeta: m, Items: make([]metav1.PartialObjectMetadata, 0, len(objects))}
+		out.SetGroupVersionKind(metav1.SchemeGroupVersion.WithKind("PartialObjectMetadataList"))
+		for _, o := range objects {
+			item := meta.AsPartialObjectMetadata(o)
+			item.SetGroupVersionKind(metav1.SchemeGroupVersion.WithKind("PartialObjectMetadata"))
+			out.Items = append(out.Items, *item)
+		}
+		return out, nil
+	}
+	list := k.list()
+	items := make([]runtime.Object, len(objects))
+	for i, o := range objects {
+		o.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{}) // a typed list's items have none
+		items[i] = o
+	}
+	if err := meta.SetList(list, items); err != nil {
+		return nil, err
+	}
+	acc, err := meta.ListAccessor(list)
+	if err != nil {
+		return nil, err
+	}
+	acc.SetResourceVersion(m.ResourceVersion)
+	acc.SetContinue(m.Continue)
+	acc.SetRemainingItemCount(m.RemainingItemCount)
+	list.GetObjectKind().SetGroupVersionKind(coreV1.WithKind(k.kind + "List"))
+	return list, nil
+}

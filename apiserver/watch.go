@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package apiserver
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer/streaming"
+	"k8s.io/apimachinery/pkg/watch"
+
+	"github.com/minikubelet/minikubelet/store"
+)
+
+const (
+	// bookmarkEvery is how often a quiet watch is told how far it has come.
+	bookmarkEvery = time.Minute
+	// watchTime is how long a watch lasts, up to twice that, when its client does
+	// not say: kube-apiserver's --min-request-timeout.
+	watchTime = 30 * time.Minute
+	// slowWrite is how long a client may take to read one event.
+	slowWrite = 30 * time.Second
+)
+
+// watcher writes one watch.
+type watcher struct {
+	k         *kind
+	f         form
+	sel       selection
+	table     tableOption
+	header    bool // the next table names its columns
+	bookmarks bool
+
+	w       http.ResponseWriter
+	control *http.ResponseController
+	out     streaming.Encoder
+}
+
+// watch streams changes:
+//
+//   - from a resourceVersion on;
+//   - without one, or with "0", all objects as ADDED first;
+//   - with sendInitialEvents, all objects, then a bookmark that marks their end.
+//
+// An object that comes into the selection is ADDED, one that leaves it DELETED.
+func (s *Server) watch(w http.ResponseWriter, r *http.Request, k *kind, req request) error {
+	f, err := s.codecs.negotiate(r)
+	if err != nil {
+		return err
+	}
+	if f.info.StreamSerializer == nil { // YAML has no streams
+		f.info, _ = s.codecs.find("application", "json")
+	}
+	q := r.URL.Query()
+	sel, err := k.selection(q, req)
+	if err != nil {
+		return err
+	}
+	initial, initialEnd := false, false
+	if text := q.Get("sendInitialEvents"); text != "" {
+		if q.Get("resourceVersionMatch") != string(metav1.ResourceVersionMatchNotOlderThan) {
+			return apierrors.NewBadRequest("resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
+		}
+		initial, initialEnd = isTrue(text), isTrue(text)
+	} else if v := q.Get("resourceVersion"); v == "" || v == "0" {
+		initial = true
+	}
+	after, err := s.known(q.Get("resourceVersion"))
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), watchDuration(q.Get("timeoutSeconds")))
+	defer cancel()
+
+	t := &watcher{k: k, f: f, sel: sel, table: tableOptions(q), header: true, bookmarks: isTrue(q.Get("allowWatchBookmarks")),
+		w: w, control: http.NewResponseController(w)}
+	_ = t.control.SetReadDeadline(time.Time{}) // a recorder in tests has none
+	var objects []store.Object
+	if initial {
+		var m metav1.ListMeta
+		if objects, m, err = s.collect(k, req.namespace, sel, page{}); err != nil {
+			return err
+		}
+		if after, err = strconv.ParseUint(m.ResourceVersion, 10, 64); err != nil {
+			return apierrors.NewInternalError(err)
+		}
+	}
+	events := s.cfg.Store.Watch(k.name, after)
+	defer events.Close()
+	t.open()
+	if err := t.begin(objects, initialEnd, after); err == nil {
+		t.follow(ctx, s.cfg.Store, events)
+	}
+	return nil
+}
+
+func watchDuration(seconds string) time.Duration {
+	if n, err := strconv.Atoi(seconds); err == nil && n > 0 {
+		return time.Duration(min(n, 24*3600)) * time.Second
+	}
+	return watchTime + rand.N(watchTime)
+}
+
+// open sends the header.
+func (t *watcher) open() {
+	kind := mediaType(t.f)
+	if t.f.info.MediaType == runtime.ContentTypeProtobuf {
+		kind += ";stream=watch"
+	}
+	h := t.w.Header()
+	h.Set("Content-Type", kind)
+	h.Set("Cache-Control", "no-cache, private")
+	t.w.WriteHeader(http.StatusOK)
+	_ = t.control.Flush()
+	stream := t.f.info.StreamSerializer
+	t.out = streaming.NewEncoder(stream.NewFrameWriter(io.Writer(t.w)), stream.Serializer)
+}
+
+// begin sends what there is already.
+func (t *watcher) begin(objects []store.Object, end bool, version uint64) error {
+	for _, o := range objects {
+		if err := t.send(watch.Added, o); err != nil {
+			return err
+		}
+	}
+	if end && t.bookmarks {
+		return t.bookmark(version, map[string]string{metav1.InitialEventsAnnotationKey: "true"})
+	}
+	return nil
+}
+
+// follow sends changes until the watch's time is over, its client is gone or too
+// slow, or changes were missed, which it tells.
+func (t *watcher) follow(ctx context.Context, s *store.Store, events *store.Watcher) {
+	for {
+		// What was written before now has been handed out when the wait ends in vain.
+		version := s.Revision()
+		wait, cancel := context.WithTimeout(ctx, bookmarkEvery)
+		e, err := events.Next(wait)
+		cancel()
+		switch {
+		case err == nil:
+			err = t.change(e)
+		case errors.Is(err, store.ErrTooOld):
+			_ = t.write(watch.Error, statusOf(expired()))
+		case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+			if err = nil; t.bookmarks {
+				err = t.bookmark(version, nil)
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// change tells a change as the selection sees it.
+func (t *watcher) change(e store.Event) error {
+	was := e.Previous != nil && t.sel.matches(t.k, e.Previous)
+	is := e.Type != store.Deleted && t.sel.matches(t.k, e.Object)
+	o := e.Object
+	var kind watch.EventType
+	switch {
+	case is && was:
+		kind = watch.Modified
+	case is:
+		kind = watch.Added
+	case was:
+		kind = watch.Deleted
+		if e.Type != store.Deleted { // the last state that was selected, with the version of the change
+			o = e.Previous.DeepCopyObject().(store.Object)
+			o.SetResourceVersion(e.Object.GetResourceVersion())
+			return t.send(kind, o)
+		}
+	default:
+		return nil
+	}
+	return t.send(kind, o.DeepCopyObject().(store.Object))
+}
+
+func (t *watcher) bookmark(version uint64, annotations map[string]string) error {
+	o := t.k.object()
+	o.SetResourceVersion(strconv.FormatUint(version, 10))
+	o.SetAnnotations(annotations)
+	return t.send(watch.Bookmark, o)
+}
+
+// send writes an object, which is the caller's own.
+func (t *watcher) send(kind watch.EventType, o store.Object) error {
+	var out runtime.Object
+	var err error
+	if t.f.as == "Table" {
+		out, err = table(t.k, []store.Object{o}, metav1.ListMeta{ResourceVersion: o.GetResourceVersion()}, t.table, t.header)
+		t.header = false
+	} else {
+		out, err = shape(t.k, t.f, o, t.table)
+	}
+	if err != nil {
+		return err
+	}
+	return t.write(kind, out)
+}
+
+func (t *watcher) write(kind watch.EventType, o runtime.Object) error {
+	var b bytes.Buffer
+	if err := t.f.info.Serializer.Encode(o, &b); err != nil {
+		return err
+	}
+	_ = t.control.SetWriteDeadline(time.Now().Add(slowWrite)) // a recorder in tests has none
+	if err := t.out.Encode(&metav1.WatchEvent{Type: string(kind), Object: runtime.RawExtension{Raw: b.Bytes()}}); err != nil {
+		return err
+	}
+	return t.control.Flush()
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// kubectlPath is the pinned kubectl, built beside the program.
+func kubectlPath(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(filepath.Dir(program(t)), "kubectl")
+	if _, err := os.Stat(path); err != nil {
+		t.Skipf("needs the pinned kubectl: make bin/kubectl (%v)", err)
+	}
+	return path
+}
+
+// tryKubectl runs kubectl against the node with its kubeconfig.
+func (n *node) tryKubectl(stdin string, args ...string) (string, error) {
+	n.t.Helper()
+	ctx, cancel := context.WithTimeout(n.t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, kubectlPath(n.t), append([]string{"--cache-dir", n.path("cache"), "--kubeconfig", n.path("data", "kubeconfig")}, args...)...)
+	cmd.Stdin = strings.NewReader(stdin)
+	cmd.WaitDelay = time.Second
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// kubectl is tryKubectl that must succeed.
+func (n *node) kubectl(args ...string) string {
+	n.t.Helper()
+	out, err := n.tryKubectl("", args...)
+	if err != nil {
+		n.t.Fatalf("kubectl %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+// expect checks the output of kubectl against a regular expression, in which a
+// space stands for any white space.
+func (n *node) expect(pattern string, args ...string) {
+	n.t.Helper()
+	out := n.kubectl(args...)
+	if !regexp.MustCompile(strings.ReplaceAll(pattern, " ", `\s+`)).MatchString(out) {
+		n.t.Errorf("kubectl %s: does not match %s:\n%s", strings.Join(args, " "), pattern, out)
+	}
+}
+
+const ticker = `
+apiVersion: v1
+kind: Pod
+metadata: {name: ticker, labels: {app: ticker}}
+spec:
+  terminationGracePeriodSeconds: 0
+  initContainers:
+  - {name: first, image: busybox, imagePullPolicy: IfNotPresent, command: [echo, "made ready"]}
+  containers:
+  - {name: main, image: busybox, imagePullPolicy: IfNotPresent, command: [sh, -c, "echo hello; echo oops >&2; while sleep 1; do echo tick; done"]}
+`
+
+func TestKubectlReads(t *testing.T) {
+	kubectlPath(t)
+	n := newNode(t)
+	n.start()
+	n.apply("ticker.yaml", ticker)
+	pod := n.awaitPhase("ticker", corev1.PodRunning)
+	n.awaitPod("ticker", "Ready", func(p *corev1.Pod) bool {
+		return len(p.Status.ContainerStatuses) == 1 && p.Status.ContainerStatuses[0].Ready
+	})
+
+	n.expect(`Server Version: v1\.`, "version")
+	n.expect(`NAMESPACE NAME READY STATUS RESTARTS AGE IP NODE .*\ndefault ticker-n1 1/1 Running 0 \w+ `+regexp.QuoteMeta(pod.Status.PodIP)+` n1 <none> <none>`,
+		"get", "pods", "-A", "-o", "wide")
+	n.expect(`^pod/ticker-n1\n$`, "get", "pods", "-l", "app=ticker", "-o", "name")
+	n.expect(`^No resources found`, "get", "pods", "-l", "app!=ticker")
+	n.expect(`^`+string(pod.UID)+`$`, "get", "pod", "ticker-n1", "-o", "jsonpath={.metadata.uid}")
+	n.expect(`apiVersion: v1 kind: Pod`, "get", "pod", "ticker-n1", "-o", "yaml")
+	n.expect(`n1 Ready <none> \w+ v1\..* containerd://`, "get", "nodes", "-o", "wide")
+	n.expect(`default Active (.*\n)+kube-system Active`, "get", "namespaces")
+	n.expect(`(?s)Init Containers: first: .*Containers: main: .*QoS Class: BestEffort .*Events: .*Started`, "describe", "pod", "ticker-n1")
+	n.expect(`(?s)Capacity: .*default ticker-n1`, "describe", "node", "n1")
+	n.expect(`Normal Started pod/ticker-n1`, "get", "events", "--field-selector", "involvedObject.name=ticker-n1")
+	n.expect(`Started`, "events", "--for", "pod/ticker-n1")
+	n.expect(`pods po v1 true Pod`, "api-resources")
+	n.expect(`FIELD: image <string>`, "explain", "pod.spec.containers.image")
+	n.expect(`condition met`, "wait", "--for=condition=Ready", "pod/ticker-n1", "--timeout=60s")
+	if out, err := n.tryKubectl("", "get", "pod", "nobody"); err == nil || !strings.Contains(out, `Error from server (NotFound): pods "nobody" not found`) {
+		t.Errorf("get of what is not there: %v %s", err, out)
+	}
+
+	if info, err := os.Stat(n.path("data", "kubeconfig")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("kubeconfig: %v, mode %v", err, info.Mode())
+	}
+	printed, err := n.try("kubeconfig")
+	written, _ := os.ReadFile(n.path("data", "kubeconfig"))
+	if err != nil || printed != string(written) {
+		t.Errorf("minikubelet kubeconfig: %v\n%s", err, printed)
+	}
+	n.terminate()
+	n.start()
+	if again, _ := os.ReadFile(n.path("data", "kubeconfig")); string(again) != string(written) {
+		t.Error("the kubeconfig has changed over a restart")
+	}
+	n.expect(`ticker-n1`, "get", "pods")
+}

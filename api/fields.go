@@ -36,7 +36,6 @@ const (
 	noSecrets   = "Secrets do not exist on this node yet"
 	noMaps      = "ConfigMaps do not exist on this node yet"
 	noClaims    = "dynamic resource allocation needs a cluster"
-	noHooks     = "lifecycle hooks are not run yet; remove the field"
 	noVolume    = "this volume type is not offered yet; use emptyDir or hostPath"
 	noStorage   = "needs PersistentVolumes, which this node does not have; use hostPath"
 	gone        = "removed from Kubernetes"
@@ -183,8 +182,8 @@ var fields = []rule{
 	{path: "spec.containers[].livenessProbe", level: Supported},
 	{path: "spec.containers[].readinessProbe", level: Supported},
 	{path: "spec.containers[].startupProbe", level: Supported},
-	{path: "spec.containers[].lifecycle.postStart", level: Refused, note: noHooks},
-	{path: "spec.containers[].lifecycle.preStop", level: Refused, note: noHooks},
+	{path: "spec.containers[].lifecycle.postStart", level: Supported, note: "tcpSocket always fails, as in Kubernetes"},
+	{path: "spec.containers[].lifecycle.preStop", level: Supported, note: "tcpSocket always fails, as in Kubernetes"},
 	{path: "spec.containers[].lifecycle.stopSignal", level: Supported},
 	{path: "spec.containers[].terminationMessagePath", level: Supported},
 	{path: "spec.containers[].terminationMessagePolicy", level: Supported},

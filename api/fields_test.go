@@ -212,7 +212,7 @@ func TestUnsupportedFields(t *testing.T) {
 		{"volumes: [{name: v, persistentVolumeClaim: {claimName: x}}]", "spec.volumes[0].persistentVolumeClaim: Forbidden"},
 		{"volumes: [{name: v, emptyDir: {medium: HugePages}}]", "spec.volumes[0].emptyDir.medium: Forbidden"},
 		{"volumes: [{name: v, emptyDir: {medium: HugePages-1e999999999}}]", "spec.volumes[0].emptyDir.medium: Forbidden"},
-		{"initContainers: [{name: i, image: b, lifecycle: {preStop: {sleep: {seconds: 1}}}, restartPolicy: Always}]", "spec.initContainers[0].lifecycle.preStop: Forbidden"},
+		{"initContainers: [{name: i, image: b, stdin: true}]", "spec.initContainers[0].stdin: Forbidden"},
 		{"CONTAINER stdin: true", "spec.containers[0].stdin: Forbidden"},
 		{"CONTAINER envFrom: [{configMapRef: {name: a}}]", "spec.containers[0].envFrom: Forbidden"},
 		{"CONTAINER env: [{name: A, valueFrom: {secretKeyRef: {name: a, key: b}}}]", "spec.containers[0].env[0].valueFrom.secretKeyRef: Forbidden"},

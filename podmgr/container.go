@@ -197,6 +197,7 @@ func (w *worker) removeContainer(ctx context.Context, pod *corev1.Pod, a plan.Ac
 	}
 	w.mu.Lock()
 	delete(w.messages, a.ID)
+	delete(w.hooks, a.ID)
 	w.mu.Unlock()
 	if !ok {
 		return nil
@@ -212,7 +213,9 @@ func (w *worker) stopContainer(ctx context.Context, pod *corev1.Pod, s *step) er
 	if !ok || status.State != runtime.StateRunning {
 		return nil
 	}
-	w.event(pod, a.Container, corev1.EventTypeNormal, "Killing", a.Message)
+	if w.hooksOf(a.ID).preStop.Result == "" { // else it was told before the hook
+		w.event(pod, a.Container, corev1.EventTypeNormal, "Killing", a.Message)
+	}
 	deadline := a.Deadline
 	if time.Until(deadline) > 0 {
 		if err := w.signal(ctx, a.ID, parseSignal(status.StopSignal), false); err != nil {

@@ -140,6 +140,7 @@ func (w *worker) seenContainer(pod *corev1.Pod, s *runtime.Status, busy map[stri
 		c.State = plan.Created
 	case runtime.StateRunning:
 		c.State, c.Probes = plan.Running, w.m.prober.results(w.uid, s.ID)
+		c.PostStart, c.PreStop = w.hooksOf(s.ID).postStart, w.hooksOf(s.ID).preStop
 	case runtime.StateExited:
 		c.State = plan.Exited
 		if c.Message == "" {

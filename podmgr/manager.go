@@ -77,6 +77,7 @@ type Manager struct {
 	// creates bounds how many containers are being made at the same time.
 	creates *gate
 	prober  *prober
+	hooks   *probe.Hooks
 
 	mu      sync.Mutex
 	workers map[types.UID]*worker
@@ -96,6 +97,7 @@ func New(cfg Config) *Manager {
 		workers: make(map[types.UID]*worker), placed: make(admitted),
 		swept: make(chan struct{}), creates: newGate(max(2, goruntime.GOMAXPROCS(0))), burstable: make(map[types.UID]int64),
 	}
+	m.hooks = probe.NewHooks()
 	m.prober = newProber(probe.New().Run, m.Changed)
 	return m
 }

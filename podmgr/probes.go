@@ -23,7 +23,7 @@ func (w *worker) followProbes(ctx context.Context, pod *corev1.Pod, statuses []r
 			continue
 		}
 		for i := range statuses {
-			if s := &statuses[i]; s.Name == c.Name && s.State == runtime.StateRunning && s.Kind != runtime.KindSandbox {
+			if s := &statuses[i]; s.Name == c.Name && s.State == runtime.StateRunning && s.Kind != runtime.KindSandbox && w.setUp(c, s.ID) {
 				running = append(running, w.subject(pod, c, s))
 			}
 		}
@@ -41,21 +41,39 @@ func (w *worker) subject(pod *corev1.Pod, c *corev1.Container, s *runtime.Status
 	}
 }
 
+// setUp says whether a running container's postStart hook is over: as long as it is
+// not, the container does not count as running, and is not probed.
+func (w *worker) setUp(c *corev1.Container, id string) bool {
+	if c.Lifecycle == nil || c.Lifecycle.PostStart == nil || w.hooksOf(id).postStart.Result == plan.ProbeSucceeded {
+		return true
+	}
+	return w.lastRunning(id) != nil
+}
+
+// lastRunning is what was last reported of a container, if that was as running.
+func (w *worker) lastRunning(id string) *corev1.ContainerStatus {
+	for _, list := range [][]corev1.ContainerStatus{w.last.InitContainerStatuses, w.last.ContainerStatuses} {
+		for i := range list {
+			if s := &list[i]; s.ContainerID == "containerd://"+id && s.State.Running != nil {
+				return s
+			}
+		}
+	}
+	return nil
+}
+
 // knownProbes is what the last status says of a container: one that was up before
 // the agent was replaced stays so until a probe says otherwise.
 func (w *worker) knownProbes(id string) (known plan.Probes) {
-	for _, list := range [][]corev1.ContainerStatus{w.last.InitContainerStatuses, w.last.ContainerStatuses} {
-		for _, s := range list {
-			if s.ContainerID != "containerd://"+id || s.State.Running == nil {
-				continue
-			}
-			if s.Started != nil && *s.Started {
-				known.Startup = plan.ProbeSucceeded
-			}
-			if s.Ready {
-				known.Readiness = plan.ProbeSucceeded
-			}
-		}
+	s := w.lastRunning(id)
+	if s == nil {
+		return known
+	}
+	if s.Started != nil && *s.Started {
+		known.Startup = plan.ProbeSucceeded
+	}
+	if s.Ready {
+		known.Readiness = plan.ProbeSucceeded
 	}
 	return known
 }
@@ -65,12 +83,26 @@ func (w *worker) stopping(container string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := w.busy[plan.Action{Kind: plan.StopContainer, Container: container}.Key()]
-	return s != nil && s.action.Kind == plan.StopContainer
+	return s != nil && ends(s.action.Kind)
 }
 
-// probeTarget is a container as probes and hooks see it. Commands may use $(VAR)
-// of the variables whose values stand in the spec.
+// probeTarget is a container as its probes see it. Commands may use $(VAR) of the
+// variables whose values stand in the spec.
 func (w *worker) probeTarget(c *corev1.Container, id string) probe.Target {
+	target := w.target(c, id)
+	run := target.Exec
+	target.Exec = func(ctx context.Context, command []string, limit int) (int, []byte, error) {
+		expanded := make([]string, len(command))
+		for i, word := range command {
+			expanded[i] = spec.Expand(word, func(name string) (string, bool) { return staticVariable(c, name) })
+		}
+		return run(ctx, expanded, limit)
+	}
+	return target
+}
+
+// target is a container as its hooks see it.
+func (w *worker) target(c *corev1.Container, id string) probe.Target {
 	target := probe.Target{Ports: c.Ports}
 	w.mu.Lock()
 	if w.sandbox != nil && len(w.sandbox.ips) > 0 {
@@ -78,12 +110,8 @@ func (w *worker) probeTarget(c *corev1.Container, id string) probe.Target {
 	}
 	w.mu.Unlock()
 	target.Exec = func(ctx context.Context, command []string, limit int) (int, []byte, error) {
-		expanded := make([]string, len(command))
-		for i, word := range command {
-			expanded[i] = spec.Expand(word, func(name string) (string, bool) { return staticVariable(c, name) })
-		}
 		output := &head{limit: limit}
-		code, err := w.m.cfg.Runtime.Exec(ctx, id, runtime.ExecOptions{Cmd: expanded, Stdout: output, Stderr: output})
+		code, err := w.m.cfg.Runtime.Exec(ctx, id, runtime.ExecOptions{Cmd: command, Stdout: output, Stderr: output})
 		return code, output.bytes(), err
 	}
 	return target

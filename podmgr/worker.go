@@ -34,6 +34,7 @@ type worker struct {
 	pulled   map[string]bool // containers for whose next start an image was pulled
 	sandbox  *sandboxStage
 	messages map[string]string // termination messages by container ID
+	hooks    map[string]hooks  // by container ID
 	changed  chan struct{}     // closed and replaced at every wake-up
 	gone     bool              // Finish is done
 
@@ -62,6 +63,7 @@ func newWorker(m *Manager, pod *corev1.Pod) *worker {
 		images:   make(map[string]plan.Image),
 		pulled:   make(map[string]bool),
 		messages: make(map[string]string),
+		hooks:    make(map[string]hooks),
 		changed:  make(chan struct{}),
 		last:     *pod.Status.DeepCopy(),
 		hashes:   containerHashes(pod),
@@ -151,24 +153,36 @@ func (w *worker) isGone() bool {
 	return w.gone
 }
 
-// start begins an action unless its key is busy. A stop under way takes the
-// earlier of the two deadlines.
+// ends says whether an action is part of a container's stop.
+func ends(k plan.Kind) bool { return k == plan.StopContainer || k == plan.PreStop }
+
+// meet does what another action for the same thing means to a step under way: a
+// stop takes the earlier of the two deadlines, and ends a postStart hook.
+func (s *step) meet(action plan.Action) {
+	switch {
+	case !ends(action.Kind):
+	case s.action.Kind == plan.PostStart:
+		s.cancel()
+	case ends(s.action.Kind) && action.Deadline.Before(s.action.Deadline):
+		s.action.Deadline = action.Deadline
+		select {
+		case s.sooner <- action.Deadline:
+		default:
+		}
+	}
+}
+
+// start begins an action unless its key is busy.
 func (w *worker) start(ctx, acting context.Context, steps *sync.WaitGroup, action plan.Action) {
 	key := action.Key()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if under := w.busy[key]; under != nil {
-		if action.Kind == plan.StopContainer && under.action.Kind == plan.StopContainer && action.Deadline.Before(under.action.Deadline) {
-			under.action.Deadline = action.Deadline
-			select {
-			case under.sooner <- action.Deadline:
-			default:
-			}
-		}
+		under.meet(action)
 		return
 	}
 	base := acting
-	if action.Kind == plan.StopContainer || action.Kind == plan.PullImage {
+	if ends(action.Kind) || action.Kind == plan.PostStart || action.Kind == plan.PullImage {
 		base = ctx // waits long and is safe to leave: end it with the agent
 	}
 	stepCtx, cancel := context.WithCancel(base)
@@ -235,6 +249,10 @@ func (w *worker) do(ctx context.Context, pod *corev1.Pod, s *step) error {
 		return w.createContainer(ctx, pod, a)
 	case plan.StartContainer:
 		return w.startContainer(ctx, pod, a)
+	case plan.PostStart:
+		return w.postStart(ctx, pod, a)
+	case plan.PreStop:
+		return w.preStop(ctx, pod, s)
 	case plan.StopContainer:
 		return w.stopContainer(ctx, pod, s)
 	case plan.RemoveContainer:

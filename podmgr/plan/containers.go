@@ -65,7 +65,9 @@ func (v *view) fromRecord(m *member, s *corev1.ContainerStatus) {
 	s.RestartCount = int32(m.ran.Attempt)
 	s.ContainerID, s.ImageID = containerID(m.ran.ID), m.ran.ImageID
 	s.Resources, s.AllocatedResources = m.spec.Resources.DeepCopy(), m.spec.Resources.Requests.DeepCopy()
-	if m.running() {
+	if settingUp(m) {
+		s.State = v.settingUpState(m)
+	} else if m.running() {
 		s.State = corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: apiTime(m.ran.StartedAt)}}
 	} else {
 		s.State = corev1.ContainerState{Terminated: ended(m.ran)}

@@ -26,7 +26,7 @@ func (d *draft) do(a Action) {
 	if d.taken[key] {
 		return
 	}
-	if d.seen.Busy[key] && a.Kind != StopContainer {
+	if d.seen.Busy[key] && !a.ending() {
 		return
 	}
 	if f, ok := d.failure(key, a.Kind); ok {
@@ -35,12 +35,16 @@ func (d *draft) do(a Action) {
 			return
 		}
 	}
-	if a.Kind == StopContainer && a.Deadline.Before(d.now) {
+	if a.ending() && a.Deadline.Before(d.now) {
 		a.Deadline = d.now
 	}
 	d.taken[key] = true
 	d.actions = append(d.actions, a)
 }
+
+// ending says whether the action is part of a container's stop, whose deadline may
+// be drawn nearer while it is under way.
+func (a Action) ending() bool { return a.Kind == StopContainer || a.Kind == PreStop }
 
 // free says whether nothing is under way or decided for the key.
 func (d *draft) free(key string) bool { return !d.taken[key] && !d.seen.Busy[key] }

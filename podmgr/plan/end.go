@@ -124,11 +124,14 @@ func (v *view) stopOrdered(d *draft, deadline time.Time, message string) (quiet 
 		}
 		switch {
 		case over:
-			v.stop(d, m.ran, deadline.Add(minGrace), message)
+			d.do(stopping(StopContainer, m.ran, deadline.Add(minGrace), message))
 		case quiet:
 			v.stop(d, m.ran, deadline, message)
 		default:
 			d.wake(deadline)
+			if v.preStopDue(m.ran, deadline) { // hooks do not wait for their turn
+				v.stop(d, m.ran, deadline, message)
+			}
 		}
 		quiet = false
 	}

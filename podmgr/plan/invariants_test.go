@@ -16,7 +16,9 @@ import (
 type judge struct {
 	*world
 	next time.Time
-	log  []string
+	// hooks: apps and sidecars have lifecycle hooks.
+	hooks bool
+	log   []string
 }
 
 // step takes one decision; it returns how many actions began.
@@ -48,7 +50,7 @@ func (j *judge) step() (began int, err error) {
 		in.Seen.Busy[a.Key()] = true
 	}
 	for _, a := range Decide(in).Actions {
-		if a.Kind != StopContainer {
+		if !a.ending() {
 			return 0, fmt.Errorf("%s although everything is under way", describe(a))
 		}
 	}
@@ -109,7 +111,18 @@ func (j *judge) allowed(a Action) error {
 		if c.State == Exited && !j.endReported(c) {
 			return fmt.Errorf("its end was not reported")
 		}
+	case PostStart, PreStop:
+		if c := j.container(a.ID); c == nil || c.State != Running {
+			return fmt.Errorf("it does not run: %v", c)
+		} else if a.Kind == PostStart && j.over() {
+			return fmt.Errorf("the Pod is at its end")
+		} else if a.Kind == PreStop && c.PreStop.Result != "" {
+			return fmt.Errorf("it was run before")
+		}
 	case StopContainer:
+		if c := j.container(a.ID); j.hooks && c.PreStop.Result == "" && a.Deadline.Sub(j.now) > minGrace && (c.Name[0] != 'i' || j.isSidecar(c.Name)) {
+			return fmt.Errorf("without its preStop hook")
+		}
 		if a.Deadline.Before(j.now) {
 			return fmt.Errorf("deadline in the past")
 		}
@@ -291,6 +304,7 @@ func (j *judge) sane(s *corev1.ContainerStatus) error {
 	switch {
 	case states != 1:
 		return fmt.Errorf("%d states", states)
+	case running != nil && s.State.Waiting != nil && j.hooks && running.PostStart.Result != ProbeSucceeded:
 	case (running != nil) != (s.State.Running != nil):
 		return fmt.Errorf("running is %v, reported %v", running, s.State)
 	case s.State.Waiting != nil && s.State.Waiting.Reason == "":

@@ -16,7 +16,8 @@ import (
 // lets the world be good: the Pod comes up or to its end, and a deleted one is gone.
 func TestInvariants(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		j := &judge{world: newWorld(makePod(drawPod(t)))}
+		o := drawPod(t)
+		j := &judge{world: newWorld(makePod(o)), hooks: o.hooks}
 		if rapid.Bool().Draw(t, "missing images") {
 			for ref := range j.images {
 				j.images[ref] = Image{}
@@ -54,6 +55,7 @@ func drawPod(t *rapid.T) podOptions {
 		restartPolicy: rapid.SampledFrom([]string{"Always", "OnFailure", "Never"}).Draw(t, "restartPolicy"),
 		pull:          rapid.SampledFrom([]string{"IfNotPresent", "Always"}).Draw(t, "pull"),
 		grace:         30,
+		hooks:         rapid.IntRange(0, 2).Draw(t, "hooks") == 0,
 	}
 	limit := rapid.SampledFrom([]string{"", ":64Mi"}).Draw(t, "limit")
 	for i := range rapid.IntRange(0, 3).Draw(t, "inits") {
@@ -80,7 +82,7 @@ func (j *judge) happens(t *rapid.T) {
 func (j *judge) possible() []string {
 	events := []string{"advance 1s", "advance 30s", "advance 11m", "agent restarts", "reboot", "delete 5", "delete 30"}
 	for key, a := range j.busy {
-		if a.Kind != StopContainer || j.container(a.ID) != nil {
+		if !a.ending() || j.container(a.ID) != nil {
 			events = append(events, "done "+key, "failed "+key)
 		}
 	}

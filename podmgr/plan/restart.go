@@ -133,10 +133,10 @@ func (v *view) podName() string {
 	return fmt.Sprintf("%s_%s(%s)", v.Pod.Name, v.Pod.Namespace, v.Pod.UID)
 }
 
-// started says whether a container counts as started: it runs, and its startup
-// probe, if it has one, succeeded.
+// started says whether a container counts as started: it runs, its postStart hook is
+// over, and its startup probe, if it has one, succeeded.
 func started(m *member) bool {
-	return m.running() && (m.spec.StartupProbe == nil || m.ran.Probes.Startup == ProbeSucceeded)
+	return m.running() && !settingUp(m) && (m.spec.StartupProbe == nil || m.ran.Probes.Startup == ProbeSucceeded)
 }
 
 // isReady says whether a started container counts as ready.

@@ -91,10 +91,17 @@ func (v *view) bring(d *draft, m *member) {
 	}
 }
 
-// look stops a running container that has to be restarted.
+// look stops a running container that has to be restarted, and sees to its postStart
+// hook.
 func (v *view) look(d *draft, m *member) {
 	why := v.unhealthy(m)
-	if m.role == initRole || why == "" {
+	if m.role == initRole {
+		return
+	}
+	if why == "" {
+		if settingUp(m) {
+			v.setUp(d, m)
+		}
 		return
 	}
 	if v.changed(m.ran) || shouldRestart(m.spec, &v.Pod.Spec, unknownExit) {
@@ -126,13 +133,21 @@ func (v *view) create(d *draft, m *member) {
 		SandboxID: v.sandbox.ID, BackOff: record, Image: m.spec.Image})
 }
 
-// stop ends a running container. An event of the reason Killing goes with it.
+// stop ends a running container, after its preStop hook. An event of the reason
+// Killing goes with it.
 func (v *view) stop(d *draft, c *Container, deadline time.Time, message string) {
+	kind := StopContainer
+	if v.preStopDue(c, deadline) {
+		kind = PreStop
+	}
+	d.do(stopping(kind, c, afterPreStop(c, deadline), message))
+}
+
+func stopping(kind Kind, c *Container, deadline time.Time, message string) Action {
 	if message == "" {
 		message = "Stopping container " + c.Name
 	}
-	d.do(Action{Kind: StopContainer, Container: c.Name, ID: c.ID, Attempt: c.Attempt,
-		Deadline: deadline, Reason: "Killing", Message: message})
+	return Action{Kind: kind, Container: c.Name, ID: c.ID, Attempt: c.Attempt, Deadline: deadline, Reason: "Killing", Message: message}
 }
 
 // grace is the Pod's termination grace period.

@@ -35,7 +35,7 @@ import (
 //	delete grace=30
 //	refuse OutOfcpu message… | admit
 //	(hold, fail, image, pull and stubborn before the first of the others set the scene)
-//	edit c subpath|bidirectional|podip|secret|shared|podlimit=1Gi|startup|readiness|liveness|restart-on=3|gate=x   changes to the spec before the first step
+//	edit c subpath|bidirectional|podip|secret|shared|podlimit=1Gi|startup|readiness|liveness|hooks|preStop|restart-on=3|gate=x   changes to the spec before the first step
 //	go                  nothing happens, but the agent looks
 //	status | conditions more of the status
 func TestStories(t *testing.T) {
@@ -242,6 +242,10 @@ func (s *story) edit(name, what string) {
 			Action:    corev1.ContainerRestartRuleActionRestart,
 			ExitCodes: &corev1.ContainerRestartRuleOnExitCodes{Operator: corev1.ContainerRestartRuleOnExitCodesOpIn, Values: []int32{int32(code)}},
 		}}
+	case "hooks":
+		c.Lifecycle = &corev1.Lifecycle{PostStart: &corev1.LifecycleHandler{}, PreStop: &corev1.LifecycleHandler{}}
+	case "preStop":
+		c.Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{}}
 	case "gate":
 		spec.ReadinessGates = append(spec.ReadinessGates, corev1.PodReadinessGate{ConditionType: corev1.PodConditionType(value)})
 	case "never":
@@ -267,13 +271,13 @@ func (s *story) advance(by time.Duration) {
 			at = s.next
 		}
 		for _, key := range sortedKeys(s.busy) {
-			if a := s.busy[key]; a.Kind == StopContainer && a.Deadline.Before(at) && a.Deadline.After(s.now) {
+			if a := s.busy[key]; a.ending() && a.Deadline.Before(at) && a.Deadline.After(s.now) {
 				at = a.Deadline
 			}
 		}
 		s.now = at
 		for _, key := range sortedKeys(s.busy) {
-			if a := s.busy[key]; a.Kind == StopContainer && !s.now.Before(a.Deadline) {
+			if a := s.busy[key]; a.ending() && !s.now.Before(a.Deadline) {
 				s.complete(key)
 			}
 		}
@@ -337,6 +341,10 @@ func describe(a Action) string {
 		return text
 	case StartContainer, RemoveContainer:
 		return fmt.Sprintf("%s %s", strings.TrimSuffix(string(a.Kind), " container"), a.ID)
+	case PostStart:
+		return fmt.Sprintf("postStart %s", a.ID)
+	case PreStop:
+		return fmt.Sprintf("preStop %s, until %s: %s", a.ID, a.Deadline.Sub(epoch), a.Message)
 	case StopContainer:
 		return fmt.Sprintf("stop %s, killed at %s: %s", a.ID, a.Deadline.Sub(epoch), a.Message)
 	default:

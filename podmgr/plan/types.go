@@ -59,8 +59,8 @@ type Seen struct {
 	// not report here but in Images.
 	Failures map[string]Failure
 	// Busy has the keys of the actions under way (Action.Key). Decide names no
-	// action with such a key, except StopContainer: its deadline may be an earlier
-	// one by now, and of several deadlines the earliest holds.
+	// action with such a key, except StopContainer and PreStop: their deadline may be
+	// an earlier one by now, and of several deadlines the earliest holds.
 	Busy map[string]bool
 }
 
@@ -125,6 +125,16 @@ type Container struct {
 	ImageID string
 	// Probes of the running container; the zero value says nothing is known yet.
 	Probes Probes
+	// PostStart and PreStop are what this agent knows of the lifecycle hooks.
+	PostStart, PreStop Hook
+}
+
+// Hook is what became of a lifecycle hook.
+type Hook struct {
+	// Result is empty as long as the hook is not over.
+	Result ProbeResult
+	// EndedAt is when that was, and Deadline that of the action (preStop).
+	EndedAt, Deadline time.Time
 }
 
 // Probes has the outcome of a container's probes. A probe that the spec does not
@@ -190,6 +200,12 @@ const (
 	CreateContainer Kind = "create container"
 	// StartContainer: start a created container.
 	StartContainer Kind = "start container"
+	// PostStart: run the postStart hook of a container that has just been started. A
+	// stop puts an end to it. Its outcome is reported in Container.PostStart.
+	PostStart Kind = "run postStart hook"
+	// PreStop: run the preStop hook of a container that is to be stopped, until
+	// Action.Deadline at most. Its outcome is reported in Container.PreStop.
+	PreStop Kind = "run preStop hook"
 	// StopContainer: the stop signal, then SIGKILL at Action.Deadline.
 	StopContainer Kind = "stop container"
 	// RemoveContainer: remove a container's record and file system.
@@ -215,9 +231,9 @@ type Action struct {
 	BackOff time.Duration
 	// Image reference (pull).
 	Image string
-	// Deadline of a stop: when SIGKILL is due. Not before Input.Now.
+	// Deadline of a stop: when SIGKILL is due; of a preStop hook: when to go on. Not before Input.Now.
 	Deadline time.Time
-	// Reason and Message of a stop or removal, for the event.
+	// Reason and Message of a stop, preStop or removal, for the event.
 	Reason, Message string
 }
 

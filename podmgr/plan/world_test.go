@@ -4,6 +4,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -70,8 +71,13 @@ func (w *world) input() Input {
 // begin starts an action; some of its effects are seen before it completes.
 func (w *world) begin(a Action) {
 	if b, ok := w.busy[a.Key()]; ok {
-		if a.Kind == StopContainer && a.Deadline.Before(b.Deadline) {
+		switch {
+		case !a.ending() || !b.ending() && b.Kind != PostStart:
+		case b.Kind == PostStart: // is given up
 			w.busy[a.Key()] = a
+		case a.Deadline.Before(b.Deadline):
+			b.Deadline = a.Deadline
+			w.busy[a.Key()] = b
 		}
 		return
 	}
@@ -97,6 +103,10 @@ func (w *world) complete(key string) {
 	message, bad := w.broken[string(a.Kind)]
 	if !bad {
 		message, bad = w.broken[string(a.Kind)+a.Container]
+	}
+	if a.Kind == PostStart || a.Kind == PreStop {
+		w.hooked(a, bad)
+		return
 	}
 	if bad {
 		w.failures[key] = Failure{Kind: a.Kind, Message: message, At: w.now, Count: w.failures[key].Count + 1}
@@ -147,6 +157,23 @@ func (w *world) complete(key string) {
 		}
 	case Finish:
 		w.finished = true
+	}
+}
+
+// hooked ends a hook; a failure is not the action's.
+func (w *world) hooked(a Action, bad bool) {
+	c := w.container(a.ID)
+	if c == nil || c.State != Running {
+		return
+	}
+	h := Hook{Result: ProbeSucceeded, EndedAt: w.now, Deadline: a.Deadline}
+	if bad {
+		h.Result = ProbeFailed
+	}
+	if a.Kind == PostStart {
+		c.PostStart = h
+	} else {
+		c.PreStop = h
 	}
 }
 
@@ -204,6 +231,9 @@ func (w *world) agentRestarts() {
 	for ref, img := range w.images {
 		w.images[ref] = Image{Present: img.Present}
 	}
+	for i := range w.containers {
+		w.containers[i].PostStart, w.containers[i].PreStop = Hook{}, Hook{}
+	}
 }
 
 // reboot ends everything without a record.
@@ -233,6 +263,7 @@ type podOptions struct {
 	grace         int64
 	deadline      int64
 	pull          string
+	hooks         bool // of apps and sidecars
 }
 
 func makePod(o podOptions) *corev1.Pod {
@@ -253,6 +284,9 @@ func makePod(o podOptions) *corev1.Pod {
 			name, c.RestartPolicy = strings.TrimSuffix(name, "*"), &always
 		}
 		c.Name, c.Image = name, "image-"+name
+		if o.hooks && (c.RestartPolicy != nil || slices.Contains(o.app, word)) {
+			c.Lifecycle = &corev1.Lifecycle{PostStart: &corev1.LifecycleHandler{}, PreStop: &corev1.LifecycleHandler{}}
+		}
 		if limited {
 			c.Resources.Limits = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse(memory)}
 		}

@@ -42,7 +42,7 @@ type front struct {
 // openFront listens and writes the kubeconfig.
 func (a *Agent) openFront() (_ *front, err error) {
 	f := &front{agent: a, server: apiserver.New(apiserver.Config{
-		Store: a.store, NodeName: a.cfg.NodeName, Version: KubernetesVersion(), Summary: plan.Summary, Log: a.log,
+		Store: a.store, NodeName: a.cfg.NodeName, Version: KubernetesVersion(), Summary: plan.Summary, Logs: logs{a}, Log: a.log,
 	})}
 	if f.socket, err = apiserver.Listen(filepath.Join(a.cfg.RunDir, "api.sock")); err != nil {
 		return nil, err

@@ -19,7 +19,7 @@ import (
 func podKind(cfg *Config) *kind {
 	return &kind{
 		name: "pods", singular: "pod", kind: "Pod", short: []string{"po"}, categories: []string{"all"},
-		namespaced: true, verbs: readVerbs,
+		namespaced: true, verbs: readVerbs, subresources: []string{"log"},
 		object: func() store.Object { return new(corev1.Pod) },
 		list:   func() runtime.Object { return new(corev1.PodList) },
 		columns: []metav1.TableColumnDefinition{

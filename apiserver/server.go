@@ -5,6 +5,7 @@ package apiserver
 import (
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,7 +37,9 @@ type Config struct {
 	// Summary is what the table of Pods shows: the STATUS word, ready and all
 	// containers, restarts.
 	Summary func(*corev1.Pod) (status string, ready, total, restarts int)
-	Log     *slog.Logger
+	// Logs reads containers' logs.
+	Logs LogReader
+	Log  *slog.Logger
 }
 
 // Server is the API. It is safe for concurrent use.
@@ -177,7 +180,7 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request, req request) e
 		return notFoundPath()
 	}
 	if req.subresource != "" {
-		return notFoundPath()
+		return s.subresource(w, r, k, req)
 	}
 	if !k.can(req.verb) {
 		return apierrors.NewMethodNotSupported(k.groupResource(), req.verb)
@@ -191,6 +194,16 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request, req request) e
 		return s.watch(w, r, k, req)
 	}
 	return notFoundPath()
+}
+
+func (s *Server) subresource(w http.ResponseWriter, r *http.Request, k *kind, req request) error {
+	if !slices.Contains(k.subresources, req.subresource) {
+		return notFoundPath()
+	}
+	if req.verb != "get" {
+		return apierrors.NewMethodNotSupported(k.groupResource(), req.verb)
+	}
+	return s.podLog(w, r, req)
 }
 
 func notFoundPath() error {

@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -38,7 +39,7 @@ func newBench(t *testing.T) *bench {
 		t.Fatal(err)
 	}
 	server := New(Config{
-		Store: s, NodeName: "n1", Version: "v1.36.3", Log: slog.New(slog.DiscardHandler),
+		Store: s, NodeName: "n1", Version: "v1.36.3", Log: slog.New(slog.DiscardHandler), Logs: fakeLogs{},
 		Summary: func(p *corev1.Pod) (string, int, int, int) {
 			return string(p.Status.Phase), 0, len(p.Spec.Containers), 0
 		},
@@ -329,6 +330,56 @@ func TestSocketIsForItsOwner(t *testing.T) {
 	}
 }
 
+// fakeLogs shows what it was asked for.
+type fakeLogs struct{}
+
+func (fakeLogs) ReadLog(_ context.Context, pod *corev1.Pod, o *corev1.PodLogOptions, w io.Writer) error {
+	if o.Previous {
+		return apierrors.NewBadRequest("none")
+	}
+	show := func(n *int64) string {
+		if n == nil {
+			return "-"
+		}
+		return fmt.Sprint(*n)
+	}
+	_, err := fmt.Fprint(w, pod.Name, " ", o.Container, " ", o.Follow, " ", show(o.TailLines), " ", show(o.SinceSeconds), " ", show(o.LimitBytes), " ", o.Timestamps)
+	return err
+}
+
+func TestLogs(t *testing.T) {
+	b := newBench(t)
+	b.pod("default", "a")
+	p := b.pod("default", "two")
+	p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: "d"})
+	if err := b.store.Update("pods", p); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		query string
+		code  int
+		want  string
+	}{
+		{"a/log", 200, "a c false - - - false"},
+		{"a/log?follow=true&tailLines=3&sinceSeconds=5&limitBytes=7&timestamps=true", 200, "a c true 3 5 7 true"},
+		{"two/log?container=d", 200, "two d false - - - false"},
+		{"two/log", 400, "a container name must be specified for pod two, choose one of: [c d]"},
+		{"a/log?container=z", 400, "container z is not valid for pod a"},
+		{"a/log?previous=true", 400, "none"},
+		{"a/log?tailLines=-1", 422, "tailLines"},
+		{"a/log?sinceTime=yesterday", 422, "sinceTime"},
+		{"a/log?sinceTime=2026-01-02T15:04:05Z&sinceSeconds=1", 422, "at most one"},
+		{"a/log?stream=Both", 422, "stream"},
+		{"nobody/log", 404, "not found"},
+		{"a/color", 404, "could not find"},
+	} {
+		code, header, body := b.do("GET", "/api/v1/namespaces/default/pods/"+c.query, "")
+		if code != c.code || !strings.Contains(body, c.want) || code == 200 && (body != c.want || header.Get("Content-Type") != "text/plain") {
+			t.Errorf("%s: %d %s", c.query, code, body)
+		}
+	}
+}
+
 func FuzzRequests(f *testing.F) {
 	f.Add("GET", "/api/v1/namespaces/default/pods/a", "watch=1&labelSelector=a%3Db&timeoutSeconds=1")
 	f.Add("GET", "/api/v1/watch/pods", "limit=1&continue=eyJydiI6MSwic3RhcnQiOiJhIn0&fieldSelector=status.phase!%3DRunning")
@@ -340,7 +391,7 @@ func FuzzRequests(f *testing.F) {
 	f.Cleanup(func() { _ = s.Close() })
 	b := &bench{t: f, store: s}
 	b.pod("default", "a", "a=b")
-	server := New(Config{Store: s, Version: "v1.36.3", Log: slog.New(slog.DiscardHandler),
+	server := New(Config{Store: s, Version: "v1.36.3", Log: slog.New(slog.DiscardHandler), Logs: fakeLogs{},
 		Summary: func(*corev1.Pod) (string, int, int, int) { return "", 0, 0, 0 }})
 	canceled, cancel := context.WithCancel(context.Background())
 	cancel()

@@ -66,7 +66,7 @@ spec:
   initContainers:
   - {name: first, image: busybox, imagePullPolicy: IfNotPresent, command: [echo, "made ready"]}
   containers:
-  - {name: main, image: busybox, imagePullPolicy: IfNotPresent, command: [sh, -c, "echo hello; echo oops >&2; while sleep 1; do echo tick; done"]}
+  - {name: main, image: busybox, imagePullPolicy: IfNotPresent, command: [sh, -c, "echo hello; while sleep 1; do echo tick; done"]}
 `
 
 func TestKubectlReads(t *testing.T) {
@@ -113,4 +113,42 @@ func TestKubectlReads(t *testing.T) {
 		t.Error("the kubeconfig has changed over a restart")
 	}
 	n.expect(`ticker-n1`, "get", "pods")
+}
+
+func TestKubectlLogs(t *testing.T) {
+	kubectlPath(t)
+	n := newNode(t)
+	n.start()
+	n.apply("ticker.yaml", ticker)
+	n.apply("twice.yaml", `
+apiVersion: v1
+kind: Pod
+metadata: {name: twice}
+spec:
+  restartPolicy: OnFailure
+  containers:
+  - {name: main, image: busybox, imagePullPolicy: IfNotPresent, volumeMounts: [{name: v, mountPath: /v}],
+     command: [sh, -c, "echo try; test -e /v/x && { sleep 1; echo last; exit 0; }; touch /v/x; exit 1"]}
+  volumes: [{name: v, emptyDir: {}}]
+`)
+	n.awaitPhase("ticker", corev1.PodRunning)
+	n.expect(`^made ready\n$`, "logs", "ticker-n1", "-c", "first")
+	n.eventually("there is a tick", func() bool { return strings.Contains(n.kubectl("logs", "ticker-n1"), "tick") })
+	n.expect(`^hello\ntick\n`, "logs", "ticker-n1", "-c", "main")
+	n.expect(`^tick\n$`, "logs", "ticker-n1", "-c", "main", "--tail", "1")
+	n.expect(`^20\d\d-\S+Z hello\n`, "logs", "ticker-n1", "-c", "main", "--timestamps")
+	n.expect(`^hel$`, "logs", "ticker-n1", "-c", "main", "--limit-bytes", "3")
+	n.expect(`\[pod/ticker-n1/main\] hello\n(.*\n)*\[pod/ticker-n1/first\] made ready`, "logs", "-l", "app=ticker", "--all-containers", "--prefix", "--tail", "-1")
+	if out, err := n.tryKubectl("", "logs", "ticker-n1", "--previous"); err == nil || !strings.Contains(out, `previous terminated container "main" in pod "ticker-n1" not found`) {
+		t.Errorf("previous of a first attempt: %v %s", err, out)
+	}
+	if out, err := n.tryKubectl("", "logs", "ticker-n1", "-c", "nobody"); err == nil || !strings.Contains(out, "container nobody is not valid for pod ticker-n1") {
+		t.Errorf("unknown container: %v %s", err, out)
+	}
+
+	n.awaitPod("twice", "runs again", func(p *corev1.Pod) bool {
+		return len(p.Status.ContainerStatuses) == 1 && p.Status.ContainerStatuses[0].RestartCount == 1
+	})
+	n.expect(`^try\n$`, "logs", "twice-n1", "--previous")
+	n.expect(`^try\nlast\n$`, "logs", "-f", "twice-n1") // ends with the container
 }

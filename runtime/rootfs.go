@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/content"
@@ -72,21 +73,29 @@ func (r *Runtime) unpack(ctx context.Context, img containerd.Image, chainID stri
 // viewSuffix follows a container's ID in the name of the snapshot that shows its image.
 const viewSuffix = "-view"
 
+// labelRoot is containerd's label of what the garbage collector keeps.
+const labelRoot = "containerd.io/gc.root"
+
 // view mounts the image's file system read-only for as long as fn runs.
 func (r *Runtime) view(ctx context.Context, img image, id string, fn func(root string) error) error {
 	if img.chainID == "" {
 		return fmt.Errorf("container %s has no image to look into", id)
 	}
-	ctx, release, err := r.client.WithLease(ctx)
-	if err != nil {
-		return fmt.Errorf("lease: %w", err)
-	}
-	defer release(context.WithoutCancel(ctx))
 	service, key := r.client.SnapshotService(r.cfg.Snapshotter), id+viewSuffix
-	mounts, err := service.View(ctx, key, img.chainID, snapshots.WithLabels(map[string]string{LabelKind: viewSuffix}))
+	var mounts []mount.Mount
+	err := r.write(ctx, func(ctx context.Context) (err error) {
+		// A label and not a lease keeps it, which would be two more transactions; what a crash leaves goes at the next Open.
+		labels := snapshots.WithLabels(map[string]string{LabelKind: viewSuffix, labelRoot: time.Now().UTC().Format(time.RFC3339)})
+		mounts, err = service.View(ctx, key, img.chainID, labels)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("view of the image: %w", err)
 	}
-	defer func() { _ = service.Remove(context.WithoutCancel(ctx), key) }()
+	defer r.writeLater(snapshotKey(key), func(ctx context.Context) {
+		if err := r.removeSnapshot(ctx, key); err != nil {
+			r.log.Warn("the view of an image is not removed", "snapshot", key, "error", err)
+		}
+	})
 	return mount.WithReadonlyTempMount(ctx, mounts, fn)
 }

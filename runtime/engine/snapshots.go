@@ -71,6 +71,15 @@ func (s *snapshotter) Prepare(ctx context.Context, key, parent string, opts ...s
 	return mounts, err
 }
 
+// View makes a snapshot to read, as the overlay snapshotter does.
+func (s *snapshotter) View(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]mount.Mount, error) {
+	mounts, err := s.Snapshotter.View(ctx, key, parent, opts...)
+	if err == nil {
+		noteMade(ctx, key)
+	}
+	return mounts, err
+}
+
 // Remove has the next Cleanup remove a snapshot.
 func (s *snapshotter) Remove(_ context.Context, key string) error {
 	s.mu.Lock()

@@ -24,6 +24,9 @@ const (
 	slack = 50 * time.Millisecond
 	// firstLook is when a container is first asked whether it is up; see task.early.
 	firstLook = 100 * time.Millisecond
+	// eventBurst and eventEvery bound the events of one container's probes: so many
+	// at once, then one in so long. The kubelet's client bounds its events alike.
+	eventBurst, eventEvery = 25, 5 * time.Minute
 )
 
 // prober makes the probes of all running containers: one goroutine waits for the
@@ -60,6 +63,10 @@ type subject struct {
 	tell   func(kind, reason, message string)
 	// ending: it is being stopped, and only its readiness matters.
 	ending bool
+
+	// events may be made, as many as there are and one more at more.
+	events int
+	more   time.Time
 
 	results plan.Probes
 	tasks   []*task
@@ -153,6 +160,7 @@ func (p *prober) results(uid, id string) plan.Probes {
 
 func (p *prober) add(ctx context.Context, s *subject) {
 	s.ctx, s.cancel = context.WithCancel(ctx)
+	s.events, s.more = eventBurst, time.Now().Add(eventEvery)
 	adopted := s.startedAt.Before(p.began)
 	if adopted {
 		s.results = s.known
@@ -300,9 +308,14 @@ func (p *prober) done(t *task, outcome probe.Outcome, err error) {
 	if t.kind == startupProbe && changed {
 		p.startedUp(t.subject)
 	}
-	p.mu.Unlock()
+	kind, reason, message := "", "", ""
 	if !quiet {
-		t.announce(outcome, err)
+		kind, reason, message = t.message(outcome, err)
+	}
+	announce := kind != "" && t.mayTell(time.Now())
+	p.mu.Unlock()
+	if announce {
+		t.tell(kind, reason, message)
 	}
 	if changed {
 		p.changed(t.uid)
@@ -367,16 +380,29 @@ func (p *prober) startedUp(s *subject) {
 	}
 }
 
-// announce tells the Pod's owner in the kubelet's words.
-func (t *task) announce(outcome probe.Outcome, err error) {
+// message is what the Pod's owner is told, in the kubelet's words; none of a success.
+func (t *task) message(outcome probe.Outcome, err error) (kind, reason, message string) {
 	switch {
 	case err != nil:
-		t.tell(corev1.EventTypeWarning, "Unhealthy", t.kind+" probe errored and resulted in unknown state: "+err.Error())
+		return corev1.EventTypeWarning, "Unhealthy", t.kind + " probe errored and resulted in unknown state: " + err.Error()
 	case outcome.Result == probe.Warning:
-		t.tell(corev1.EventTypeWarning, "ProbeWarning", t.kind+" probe warning: "+outcome.Output)
+		return corev1.EventTypeWarning, "ProbeWarning", t.kind + " probe warning: " + outcome.Output
 	case outcome.Result == probe.Failure:
-		t.tell(corev1.EventTypeWarning, "Unhealthy", t.kind+" probe failed: "+outcome.Output)
+		return corev1.EventTypeWarning, "Unhealthy", t.kind + " probe failed: " + outcome.Output
 	}
+	return "", "", ""
+}
+
+// mayTell takes one of the events that the subject may make.
+func (s *subject) mayTell(now time.Time) bool {
+	for s.more.Before(now) {
+		s.events, s.more = min(s.events+1, eventBurst), s.more.Add(eventEvery)
+	}
+	if s.events == 0 {
+		return false
+	}
+	s.events--
+	return true
 }
 
 // tasks is a heap of what is due, the next first.

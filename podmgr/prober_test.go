@@ -6,8 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -248,6 +251,16 @@ func TestForgotten(t *testing.T) {
 	})
 }
 
+// TestEventsAreBounded: a probe that fails for ever does not fill the disk.
+func TestEventsAreBounded(t *testing.T) {
+	probing(t, func(b *bench) {
+		b.answer = func(string, time.Duration) (probe.Outcome, error) { return bad, nil }
+		b.follow(b.t.Context(), "uid", []*subject{b.subject(nil, probeSpec("r", nil), nil)})
+		b.after(time.Hour)
+		b.expect("events in an hour", len(b.list(&b.told)), eventBurst+int(time.Hour/eventEvery)-1)
+	})
+}
+
 // TestBounded: probes that hang keep others waiting, not away, and the bound holds.
 func TestBounded(t *testing.T) {
 	probing(t, func(b *bench) {
@@ -274,19 +287,59 @@ func TestBounded(t *testing.T) {
 	})
 }
 
-// BenchmarkProber gives the CPU time that the probes of a full node cost in a
-// second: 110 Pods with three probes each, every second. The server is in the same
-// process and counts too in http; schedule has no requests.
-func BenchmarkProber(b *testing.B) {
+// serverFor names the environment variable that makes TestServer the server of
+// BenchmarkProber, in a process of its own.
+const serverFor = "MINIKUBELET_BENCHMARK_SERVER"
+
+func TestServer(t *testing.T) {
+	if os.Getenv(serverFor) == "" {
+		t.Skip("is the server of BenchmarkProber")
+	}
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	defer server.Close()
-	_, port, _ := strings.Cut(strings.TrimPrefix(server.URL, "http://"), ":")
+	fmt.Println(server.URL)
+	_, _ = io.Copy(io.Discard, os.Stdin) // until the benchmark ends
+}
+
+func startServer(b *testing.B) (port string) {
+	b.Helper()
+	cmd := exec.CommandContext(b.Context(), os.Args[0], "-test.run=^TestServer$")
+	cmd.Env = append(os.Environ(), serverFor+"=1")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = in.Close(); _ = cmd.Wait() }) // nothing depends on how it ends
+	var url string
+	if _, err := fmt.Fscan(out, &url); err != nil {
+		b.Fatal(err)
+	}
+	return url[strings.LastIndexByte(url, ':')+1:]
+}
+
+// BenchmarkProber gives the CPU time that the probes of a full node cost in a
+// second: 110 Pods with three probes each, every second. schedule makes no requests.
+func BenchmarkProber(b *testing.B) {
+	port := startServer(b)
 	nothing := func(context.Context, *corev1.Probe, probe.Target) (probe.Outcome, error) { return good, nil }
 	for name, run := range map[string]func(context.Context, *corev1.Probe, probe.Target) (probe.Outcome, error){
 		"schedule": nothing, "http": probe.New().Run,
 	} {
 		b.Run(name, func(b *testing.B) {
-			p := newProber(run, func(string) {})
+			var made atomic.Int64
+			p := newProber(func(ctx context.Context, spec *corev1.Probe, target probe.Target) (probe.Outcome, error) {
+				outcome, err := run(ctx, spec, target)
+				if outcome.Result == probe.Success {
+					made.Add(1)
+				}
+				return outcome, err
+			}, func(string) {})
 			ctx, cancel := context.WithCancel(b.Context())
 			defer cancel()
 			go p.serve(ctx)
@@ -308,11 +361,13 @@ func BenchmarkProber(b *testing.B) {
 				})
 			}
 			time.Sleep(time.Second)
+			made.Store(0)
 			before := cpuTime(b)
 			for b.Loop() {
 				time.Sleep(time.Second)
 			}
 			b.ReportMetric(float64(cpuTime(b)-before)/float64(b.N)/1e6, "cpu-ms/s")
+			b.ReportMetric(float64(made.Load())/float64(b.N), "probes/s")
 		})
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/minikubelet/minikubelet/apiserver"
 	"github.com/minikubelet/minikubelet/apiserver/pki"
+	"github.com/minikubelet/minikubelet/podmgr"
 	"github.com/minikubelet/minikubelet/podmgr/plan"
 )
 
@@ -42,7 +43,8 @@ type front struct {
 // openFront listens and writes the kubeconfig.
 func (a *Agent) openFront() (_ *front, err error) {
 	f := &front{agent: a, server: apiserver.New(apiserver.Config{
-		Store: a.store, NodeName: a.cfg.NodeName, Version: KubernetesVersion(), Summary: plan.Summary, Logs: logs{a}, Log: a.log,
+		Store: a.store, NodeName: a.cfg.NodeName, Version: KubernetesVersion(),
+		Summary: plan.Summary, AskToEnd: podmgr.AskToEnd, Logs: logs{a}, Log: a.log,
 	})}
 	if f.socket, err = apiserver.Listen(filepath.Join(a.cfg.RunDir, "api.sock")); err != nil {
 		return nil, err

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/minikubelet/minikubelet/store"
 )
@@ -29,10 +30,27 @@ type kind struct {
 	cells   func(store.Object) []any
 	// fields are what field selectors may ask for besides the name and namespace.
 	fields func(store.Object) fields.Set
+	// strategy is how the kind is written; nil when it is read only.
+	strategy *strategy
+}
+
+// strategy is what a kind does of its own when it is written. The objects are the
+// caller's own.
+type strategy struct {
+	// create completes a new object and checks it.
+	create func(o store.Object) (field.ErrorList, []string)
+	// update completes an object that replaces old and checks it.
+	update func(o, old store.Object) (field.ErrorList, []string)
+	// refuse is why a stored object must not be changed at all; nil when it may.
+	refuse func(o store.Object) error
+	// end marks an object as ending, when that takes time, and false when it is marked
+	// so already.
+	end func(o store.Object, seconds *int64) bool
 }
 
 var (
 	readVerbs = []string{"get", "list", "watch"}
+	allVerbs  = []string{"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
 	coreV1    = corev1.SchemeGroupVersion
 )
 

@@ -19,9 +19,10 @@ import (
 func podKind(cfg *Config) *kind {
 	return &kind{
 		name: "pods", singular: "pod", kind: "Pod", short: []string{"po"}, categories: []string{"all"},
-		namespaced: true, verbs: readVerbs, subresources: []string{"log"},
-		object: func() store.Object { return new(corev1.Pod) },
-		list:   func() runtime.Object { return new(corev1.PodList) },
+		namespaced: true, verbs: allVerbs, subresources: []string{"log"},
+		strategy: podStrategy(cfg),
+		object:   func() store.Object { return new(corev1.Pod) },
+		list:     func() runtime.Object { return new(corev1.PodList) },
 		columns: []metav1.TableColumnDefinition{
 			column("Name", "string", 0, "Name of the Pod."),
 			column("Ready", "string", 0, "Containers that are ready, of all that stay."),

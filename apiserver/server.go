@@ -37,6 +37,10 @@ type Config struct {
 	// Summary is what the table of Pods shows: the STATUS word, ready and all
 	// containers, restarts.
 	Summary func(*corev1.Pod) (status string, ready, total, restarts int)
+	// AskToEnd marks a Pod, the caller's own copy, as ending within a grace period in
+	// seconds, nil for the Pod's own; false when it ends as soon already. Whoever runs
+	// the Pod removes it from the store at its end.
+	AskToEnd func(pod *corev1.Pod, seconds *int64) bool
 	// Logs reads containers' logs.
 	Logs LogReader
 	Log  *slog.Logger
@@ -192,6 +196,16 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request, req request) e
 		return s.list(w, r, k, req)
 	case "watch":
 		return s.watch(w, r, k, req)
+	case "create":
+		return s.create(w, r, k, req)
+	case "update":
+		return s.update(w, r, k, req)
+	case "patch":
+		return s.patch(w, r, k, req)
+	case "delete":
+		return s.delete(w, r, k, req)
+	case "deletecollection":
+		return s.deleteCollection(w, r, k, req)
 	}
 	return notFoundPath()
 }

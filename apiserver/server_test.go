@@ -40,6 +40,7 @@ func newBench(t *testing.T) *bench {
 	}
 	server := New(Config{
 		Store: s, NodeName: "n1", Version: "v1.36.3", Log: slog.New(slog.DiscardHandler), Logs: fakeLogs{},
+		AskToEnd: askToEnd,
 		Summary: func(p *corev1.Pod) (string, int, int, int) {
 			return string(p.Status.Phase), 0, len(p.Spec.Containers), 0
 		},
@@ -51,6 +52,16 @@ func newBench(t *testing.T) *bench {
 		_ = s.Close()
 	})
 	return b
+}
+
+// askToEnd is a simple one of its kind.
+func askToEnd(p *corev1.Pod, seconds *int64) bool {
+	if p.DeletionTimestamp != nil {
+		return false
+	}
+	now := metav1.Now().Rfc3339Copy()
+	p.DeletionTimestamp, p.DeletionGracePeriodSeconds = &now, seconds
+	return true
 }
 
 // pod stores a Pod with labels "key=value".
@@ -392,6 +403,7 @@ func FuzzRequests(f *testing.F) {
 	b := &bench{t: f, store: s}
 	b.pod("default", "a", "a=b")
 	server := New(Config{Store: s, Version: "v1.36.3", Log: slog.New(slog.DiscardHandler), Logs: fakeLogs{},
+		AskToEnd: askToEnd, NodeName: "n1",
 		Summary: func(*corev1.Pod) (string, int, int, int) { return "", 0, 0, 0 }})
 	canceled, cancel := context.WithCancel(context.Background())
 	cancel()

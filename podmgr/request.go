@@ -25,7 +25,7 @@ func RequestDeletion(s *store.Store, namespace, name string, seconds *int64) err
 		if err != nil {
 			return err
 		}
-		if !askToEnd(&pod, seconds) {
+		if !AskToEnd(&pod, seconds) {
 			return nil
 		}
 		if err := s.Update(Pods, &pod); !apierrors.IsConflict(err) {
@@ -34,9 +34,9 @@ func RequestDeletion(s *store.Store, namespace, name string, seconds *int64) err
 	}
 }
 
-// askToEnd sets the deletion's time; false when it is set to that or an earlier
-// one already.
-func askToEnd(pod *corev1.Pod, seconds *int64) bool {
+// AskToEnd sets the deletion's time of a Pod, which is the caller's own; false when
+// it is set to that or an earlier one already. See RequestDeletion.
+func AskToEnd(pod *corev1.Pod, seconds *int64) bool {
 	grace := int64(corev1.DefaultTerminationGracePeriodSeconds)
 	switch {
 	case seconds != nil:

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package apiserver
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/minikubelet/minikubelet/store"
+)
+
+func (s *Server) delete(w http.ResponseWriter, r *http.Request, k *kind, req request) error {
+	f, err := s.codecs.negotiate(r)
+	if err != nil {
+		return err
+	}
+	options, err := s.deleteOptions(r)
+	if err != nil {
+		return err
+	}
+	o, err := s.end(k, req.namespace, req.name, options)
+	if err != nil {
+		return err
+	}
+	return s.answerObject(w, r, k, f, http.StatusOK, o)
+}
+
+// end marks an object as ending, or removes it when that takes no time, and
+// returns it.
+func (s *Server) end(k *kind, namespace, name string, options *metav1.DeleteOptions) (store.Object, error) {
+	dry, err := dryRun(options.DryRun)
+	if err != nil {
+		return nil, err
+	}
+	for try := 1; ; try++ {
+		o := k.object()
+		if err := s.cfg.Store.Get(k.name, namespace, name, o); err != nil {
+			return nil, err
+		}
+		if err := preconditions(k, o, options.Preconditions); err != nil {
+			return nil, err
+		}
+		if err := k.strategy.refuse(o); err != nil {
+			return nil, err
+		}
+		if !k.strategy.end(o, options.GracePeriodSeconds) || dry {
+			return o, nil
+		}
+		if err = s.cfg.Store.Update(k.name, o); !apierrors.IsConflict(err) || try == conflictsMax {
+			return o, err
+		}
+	}
+}
+
+func preconditions(k *kind, o store.Object, p *metav1.Preconditions) error {
+	switch {
+	case p == nil:
+	case p.UID != nil && *p.UID != o.GetUID():
+		return conflict(k, o, fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", *p.UID, o.GetUID()))
+	case p.ResourceVersion != nil && *p.ResourceVersion != o.GetResourceVersion():
+		return conflict(k, o, fmt.Errorf("Precondition failed: ResourceVersion in precondition: %v, ResourceVersion in object meta: %v",
+			*p.ResourceVersion, o.GetResourceVersion()))
+	}
+	return nil
+}
+
+// deleteCollection ends what the selectors select. Objects that must not be
+// written stay, with a warning.
+func (s *Server) deleteCollection(w http.ResponseWriter, r *http.Request, k *kind, req request) error {
+	f, err := s.codecs.negotiate(r)
+	if err != nil {
+		return err
+	}
+	if req.namespace == "" && k.namespaced {
+		return apierrors.NewMethodNotSupported(k.groupResource(), "deletecollection")
+	}
+	options, err := s.deleteOptions(r)
+	if err != nil {
+		return err
+	}
+	sel, err := k.selection(r.URL.Query(), req)
+	if err != nil {
+		return err
+	}
+	objects, _, err := s.collect(k, req.namespace, sel, page{})
+	if err != nil {
+		return err
+	}
+	var ended []store.Object
+	var warnings []string
+	for _, o := range objects {
+		now, err := s.end(k, o.GetNamespace(), o.GetName(), options)
+		switch {
+		case apierrors.IsNotFound(err):
+		case apierrors.IsForbidden(err):
+			warnings = append(warnings, err.Error())
+		case err != nil:
+			return err
+		default:
+			ended = append(ended, now)
+		}
+	}
+	warn(w, warnings)
+	version := strconv.FormatUint(s.cfg.Store.Revision(), 10)
+	out, err := shapeList(k, f, ended, metav1.ListMeta{ResourceVersion: version}, tableOptions(r.URL.Query()))
+	if err != nil {
+		return err
+	}
+	return s.answer(w, r, f, http.StatusOK, out)
+}

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package apiserver
+
+import (
+	"fmt"
+	"net/http"
+
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilrand "k8s.io/apimachinery/pkg/util/rand"
+	"k8s.io/apimachinery/pkg/util/uuid"
+
+	"github.com/minikubelet/minikubelet/store"
+)
+
+const (
+	// conflictsMax is how often a write without a resourceVersion of its own is
+	// tried against a moving object.
+	conflictsMax = 5
+	// nameTries is how many generated names are tried.
+	nameTries = 8
+	// generatedMax is how much of generateName is used: 63 less the random part.
+	generatedMax, generatedRandom = 58, 5
+)
+
+func (s *Server) create(w http.ResponseWriter, r *http.Request, k *kind, req request) error {
+	f, err := s.codecs.negotiate(r)
+	if err != nil {
+		return err
+	}
+	dry, err := dryRun(r.URL.Query()["dryRun"])
+	if err != nil {
+		return err
+	}
+	o, warnings, err := s.decodeBody(r, k)
+	if err != nil {
+		return err
+	}
+	if req.name != "" {
+		return apierrors.NewMethodNotSupported(k.groupResource(), "create")
+	}
+	if o.GetResourceVersion() != "" {
+		return apierrors.NewBadRequest("resourceVersion should not be set on objects to be created")
+	}
+	if err := inNamespace(k, o, req); err != nil {
+		return err
+	}
+	base := o.GetGenerateName()
+	generate := o.GetName() == "" && base != ""
+	for try := 1; ; try++ {
+		if generate {
+			o.SetName(base[:min(len(base), generatedMax)] + utilrand.String(generatedRandom))
+		}
+		out := o.DeepCopyObject().(store.Object)
+		more, err := s.createNamed(k, out, dry)
+		if generate && apierrors.IsAlreadyExists(err) && try < nameTries {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		warn(w, append(warnings, more...))
+		return s.answerObject(w, r, k, f, http.StatusCreated, out)
+	}
+}
+
+func inNamespace(k *kind, o store.Object, req request) error {
+	if !k.namespaced {
+		return nil
+	}
+	if req.namespace == "" {
+		return apierrors.NewBadRequest("an empty namespace may not be set during creation")
+	}
+	if o.GetNamespace() == "" {
+		o.SetNamespace(req.namespace)
+	}
+	if o.GetNamespace() != req.namespace {
+		return apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
+	}
+	return nil
+}
+
+func (s *Server) createNamed(k *kind, o store.Object, dry bool) ([]string, error) {
+	o.SetUID(uuid.NewUUID())
+	o.SetCreationTimestamp(metav1.Now().Rfc3339Copy())
+	o.SetDeletionTimestamp(nil)
+	o.SetDeletionGracePeriodSeconds(nil)
+	o.SetGeneration(1)
+	o.SetManagedFields(nil)
+	o.SetSelfLink("")
+	errs, warnings := k.strategy.create(o)
+	if len(errs) > 0 {
+		return nil, apierrors.NewInvalid(k.gvk().GroupKind(), o.GetName(), errs)
+	}
+	if !dry {
+		return warnings, s.cfg.Store.Create(k.name, o)
+	}
+	err := s.cfg.Store.Get(k.name, o.GetNamespace(), o.GetName(), k.object())
+	switch {
+	case err == nil:
+		return nil, apierrors.NewAlreadyExists(k.groupResource(), o.GetName())
+	case apierrors.IsNotFound(err):
+		return warnings, nil
+	}
+	return nil, err
+}
+
+func (s *Server) update(w http.ResponseWriter, r *http.Request, k *kind, req request) error {
+	o, warnings, err := s.decodeBody(r, k)
+	if err != nil {
+		return err
+	}
+	if o.GetName() == "" {
+		o.SetName(req.name)
+	}
+	if o.GetName() != req.name {
+		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", o.GetName(), req.name))
+	}
+	if err := inNamespace(k, o, req); err != nil {
+		return err
+	}
+	return s.modify(w, r, k, req, func(store.Object) (store.Object, []string, error) {
+		return o.DeepCopyObject().(store.Object), warnings, nil
+	})
+}
+
+// modify replaces a stored object by what change makes of it, which may be the
+// stored object's version or, to be tried again on conflicts, none.
+func (s *Server) modify(w http.ResponseWriter, r *http.Request, k *kind, req request, change func(old store.Object) (store.Object, []string, error)) error {
+	f, err := s.codecs.negotiate(r)
+	if err != nil {
+		return err
+	}
+	dry, err := dryRun(r.URL.Query()["dryRun"])
+	if err != nil {
+		return err
+	}
+	for try := 1; ; try++ {
+		old := k.object()
+		if err := s.cfg.Store.Get(k.name, req.namespace, req.name, old); err != nil {
+			return err
+		}
+		o, warnings, err := change(old.DeepCopyObject().(store.Object))
+		if err != nil {
+			return err
+		}
+		again := o.GetResourceVersion() == ""
+		more, err := s.replace(k, o, old, dry)
+		if apierrors.IsConflict(err) && again && try < conflictsMax {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		warn(w, append(warnings, more...))
+		return s.answerObject(w, r, k, f, http.StatusOK, o)
+	}
+}
+
+// replace brings o in the place of old. Nothing is written when nothing has
+// changed.
+func (s *Server) replace(k *kind, o, old store.Object, dry bool) ([]string, error) {
+	if uid := o.GetUID(); uid != "" && uid != old.GetUID() {
+		return nil, conflict(k, old, fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", uid, old.GetUID()))
+	}
+	switch o.GetResourceVersion() {
+	case "":
+		o.SetResourceVersion(old.GetResourceVersion())
+	case old.GetResourceVersion():
+	default:
+		return nil, conflict(k, old, errModified)
+	}
+	if err := k.strategy.refuse(old); err != nil {
+		return nil, err
+	}
+	o.SetUID(old.GetUID())
+	o.SetCreationTimestamp(old.GetCreationTimestamp())
+	o.SetDeletionTimestamp(old.GetDeletionTimestamp())
+	o.SetDeletionGracePeriodSeconds(old.GetDeletionGracePeriodSeconds())
+	o.SetGeneration(old.GetGeneration())
+	o.SetGenerateName(old.GetGenerateName())
+	o.SetManagedFields(old.GetManagedFields())
+	o.SetSelfLink("")
+	errs, warnings := k.strategy.update(o, old)
+	if len(errs) > 0 {
+		return nil, apierrors.NewInvalid(k.gvk().GroupKind(), o.GetName(), errs)
+	}
+	o.GetObjectKind().SetGroupVersionKind(k.gvk())
+	old.GetObjectKind().SetGroupVersionKind(k.gvk())
+	if dry || apiequality.Semantic.DeepEqual(o, old) {
+		return warnings, nil
+	}
+	return warnings, s.cfg.Store.Update(k.name, o)
+}
+
+var errModified = fmt.Errorf("the object has been modified; please apply your changes to the latest version and try again")
+
+func conflict(k *kind, o store.Object, err error) error {
+	return apierrors.NewConflict(k.groupResource(), o.GetName(), err)
+}

@@ -10,14 +10,16 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
 
 	"github.com/minikubelet/minikubelet/podmgr"
-	"github.com/minikubelet/minikubelet/runtime/image"
+	"github.com/minikubelet/minikubelet/runtime/engine"
 )
 
 // annotationRun marks a Pod of run: it has no owner once its run is gone.
@@ -61,9 +63,14 @@ func Serve(ctx context.Context, cfg Config, log *slog.Logger, ready func()) (err
 	go func() { done <- a.Run(ctx) }()
 	go func() { done <- api.run(ctx) }()
 	go func() { done <- a.keepNamespaces(ctx) }()
+	imported := make(chan struct{})
+	once := sync.OnceFunc(func() { close(imported) })
+	go a.followArchives(ctx, func() { once(); tidy.Reset(settled) })
 	go func() {
-		a.importArchives(ctx)
-		tidy.Reset(settled)
+		select {
+		case <-imported: // Pods that need these images need no second look
+		case <-ctx.Done():
+		}
 		done <- newManifests(a.cfg.Manifests, a.cfg.NodeName, a.store, log).run(ctx)
 	}()
 	log.Info("serving", "node", a.cfg.NodeName, "manifests", a.cfg.Manifests, "data", a.cfg.DataDir, "took", time.Since(began))
@@ -74,22 +81,6 @@ func Serve(ctx context.Context, cfg Config, log *slog.Logger, ready func()) (err
 	cancel(first)
 	log.Info("stopping; running Pods go on running")
 	return errors.Join(first, <-done, <-done, <-done)
-}
-
-// importArchives takes in the image archives that lie in the data directory.
-func (a *Agent) importArchives(ctx context.Context) {
-	results, err := a.images.ImportDir(ctx, a.cfg.imagesDir(), image.ImportOptions{})
-	if err != nil && !errors.Is(err, fs.ErrNotExist) && ctx.Err() == nil {
-		a.log.Error("cannot import image archives", "directory", a.cfg.imagesDir(), "err", err)
-	}
-	for _, r := range results {
-		switch {
-		case r.Err != nil:
-			a.log.Error("image archive not imported", "file", r.Path, "err", r.Err)
-		case !r.Skipped:
-			a.log.Info("image archive imported", "file", r.Path, "images", len(r.Images))
-		}
-	}
 }
 
 // followImages tells the manager of new images, whoever brought them.
@@ -209,7 +200,7 @@ func (a *Agent) leaveMachine(ctx context.Context) error {
 		errs = append(errs, a.network.Destroy(ctx))
 	}
 	errs = append(errs, a.cgroups.Remove(ctx))
-	for _, dir := range []string{a.cfg.podsDir(), a.cfg.netnsDir()} {
+	for _, dir := range []string{a.cfg.podsDir(), a.cfg.netnsDir(), engine.SocketDir(filepath.Join(a.cfg.RunDir, "containerd"))} {
 		if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}

@@ -25,6 +25,8 @@ const (
 	eventsMax = 1000
 	// eventsAge is how long an event is kept, as kube-apiserver's --event-ttl.
 	eventsAge = time.Hour
+	// linger is how long an event waits for others to be written with.
+	linger = 50 * time.Millisecond
 	// eventsQueued bounds what waits for the disk; more is dropped and logged.
 	eventsQueued = 256
 )
@@ -84,20 +86,19 @@ func (r *recorder) start() func() {
 	quit, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		for {
+		for open := true; open; {
+			var batch []*corev1.Event
 			select {
 			case e := <-r.queue:
-				r.write(e)
-			case <-quit:
-				for {
-					select {
-					case e := <-r.queue:
-						r.write(e)
-					default:
-						return
-					}
+				batch = append(batch, e)
+				select {
+				case <-time.After(linger):
+				case <-quit:
 				}
+			case <-quit:
+				open = false
 			}
+			r.writeAll(append(batch, r.queued()...))
 		}
 	}()
 	return func() { close(quit); <-done }
@@ -116,6 +117,37 @@ func (r *recorder) load() {
 	if err != nil {
 		r.log.Warn("cannot read the stored events", "err", err)
 	}
+}
+
+// queued takes what waits in the queue.
+func (r *recorder) queued() (batch []*corev1.Event) {
+	for {
+		select {
+		case e := <-r.queue:
+			batch = append(batch, e)
+		default:
+			return batch
+		}
+	}
+}
+
+// writeAll brings events into the store at the same time, so that they share a
+// wait for the disk; the same event twice goes one after the other.
+func (r *recorder) writeAll(batch []*corev1.Event) {
+	same := make(map[string][]*corev1.Event)
+	for _, e := range batch {
+		id := e.Namespace + "/" + e.Name
+		same[id] = append(same[id], e)
+	}
+	var wg sync.WaitGroup
+	for _, list := range same {
+		wg.Go(func() {
+			for _, e := range list {
+				r.write(e)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func (r *recorder) write(e *corev1.Event) {

@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"reflect"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -32,9 +30,10 @@ type Object interface {
 // Store is a set of objects by resource ("pods", "events"), namespace and name.
 // It is safe for concurrent use.
 type Store struct {
-	db *bolt.DB
+	db      *bolt.DB
+	commits commits
 
-	mu       sync.Mutex // serialises writes with the order of their watch events
+	mu       sync.Mutex // revision, latest, ring, watchers; never held during a commit
 	revision uint64
 	ring     ring
 	watchers map[*Watcher]struct{}
@@ -221,61 +220,5 @@ func checkVersion(resource, name, want string, old []byte) error {
 		return apierrors.NewConflict(schema.GroupResource{Resource: resource}, name,
 			errors.New("the object has been modified; please apply your changes to the latest version and try again"))
 	}
-	return nil
-}
-
-// write does one durable change and tells the watchers.
-func (s *Store) write(resource string, kind EventType, obj Object, check func(old []byte) error) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	next := s.revision + 1
-	before := obj.GetResourceVersion()
-	id := resource + "/" + string(key(obj.GetNamespace(), obj.GetName()))
-	previous := s.latest[id]
-	err := s.db.Update(func(tx *bolt.Tx) error {
-		b, err := tx.Bucket(bucketObjects).CreateBucketIfNotExists([]byte(resource))
-		if err != nil {
-			return err
-		}
-		k := key(obj.GetNamespace(), obj.GetName())
-		old := b.Get(k)
-		if err := check(old); err != nil {
-			return err
-		}
-		if old != nil && previous == nil {
-			previous = reflect.New(reflect.TypeOf(obj).Elem()).Interface().(Object)
-			if err := json.Unmarshal(old, previous); err != nil {
-				return fmt.Errorf("%s: %w", id, err)
-			}
-		}
-		obj.SetResourceVersion(strconv.FormatUint(next, 10))
-		if kind == Deleted {
-			err = b.Delete(k)
-		} else {
-			var data []byte
-			if data, err = json.Marshal(obj); err == nil {
-				err = b.Put(k, data)
-			}
-		}
-		if err != nil {
-			return err
-		}
-		return tx.Bucket(bucketMeta).Put(keyRevision, binary.BigEndian.AppendUint64(nil, next))
-	})
-	if err != nil {
-		obj.SetResourceVersion(before)
-		return err
-	}
-	s.revision = next
-	e := Event{Type: kind, Resource: resource, Revision: next, Previous: previous}
-	if kind == Deleted {
-		e.Object = previous.DeepCopyObject().(Object)
-		e.Object.SetResourceVersion(obj.GetResourceVersion())
-		delete(s.latest, id)
-	} else {
-		e.Object = obj.DeepCopyObject().(Object)
-		s.latest[id] = e.Object
-	}
-	s.publish(e)
 	return nil
 }

@@ -16,7 +16,7 @@ import (
 
 // Hooks runs lifecycle handlers. It is safe for concurrent use.
 type Hooks struct {
-	transport *http.Transport
+	transport http.RoundTripper
 }
 
 // NewHooks makes a Hooks.

@@ -56,7 +56,7 @@ type Target struct {
 
 // Prober makes probes. It is safe for concurrent use.
 type Prober struct {
-	transport *http.Transport
+	transport http.RoundTripper
 }
 
 // New makes a Prober.
@@ -133,6 +133,7 @@ func (t *Target) address(host string, port intstr.IntOrString) (string, error) {
 // dialer leaves sockets in TIME_WAIT for a second only: there are many probes.
 func dialer() *net.Dialer {
 	return &net.Dialer{
+		KeepAlive: -1, // connections last for a moment
 		Control: func(_, _ string, c syscall.RawConn) error {
 			return c.Control(func(fd uintptr) {
 				// Best effort: without it, sockets only linger for longer.

@@ -33,6 +33,21 @@ func web(t *testing.T, start func(http.Handler) *httptest.Server) int {
 	})
 	mux.HandleFunc("/loop", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/loop", http.StatusFound) })
 	mux.HandleFunc("/long", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, strings.Repeat("x", 3*outputMax)) })
+	mux.HandleFunc("/endless", func(w http.ResponseWriter, r *http.Request) {
+		_, _ = fmt.Fprint(w, "begin")
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	})
+	mux.HandleFunc("/hints", func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusEarlyHints)
+		w.WriteHeader(http.StatusTeapot)
+	})
+	mux.HandleFunc("/hangup", func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err == nil {
+			_ = conn.Close() // that is the answer
+		}
+	})
 	mux.HandleFunc("/slow", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	mux.HandleFunc("/headers", func(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprintf(w, "%s|%s|%s|%s|%s", r.Host, r.UserAgent(), r.Header.Get("Accept"), r.Header["X-A"], r.URL.RawQuery)
@@ -68,6 +83,9 @@ func TestHTTP(t *testing.T) {
 		{"redirect to another host is not", corev1.HTTPGetAction{Path: "/there"}, Warning, "Probe terminated redirects"},
 		{"endless redirects", corev1.HTTPGetAction{Path: "/loop"}, Failure, "stopped after 10 redirects"},
 		{"timeout", corev1.HTTPGetAction{Path: "/slow"}, Failure, "context deadline exceeded"},
+		{"informational answers are not the answer", corev1.HTTPGetAction{Path: "/hints"}, Failure, "statuscode: 418"},
+		{"no answer", corev1.HTTPGetAction{Path: "/hangup"}, Failure, "EOF"},
+		{"https to a server without", corev1.HTTPGetAction{Path: "/200", Scheme: "HTTPS"}, Failure, "server gave HTTP response to HTTPS client"},
 		{"port by name", corev1.HTTPGetAction{Path: "/200", Port: intstr.FromString("web")}, Success, ""},
 		{"host", corev1.HTTPGetAction{Path: "/500", Host: "localhost"}, Failure, "statuscode: 500"},
 		{"https, certificate not looked at", corev1.HTTPGetAction{Path: "/200", Scheme: "HTTPS", Port: intstr.FromInt(secure)}, Success, ""},
@@ -90,6 +108,10 @@ func TestHTTP(t *testing.T) {
 	got, err := run(t, corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/long", Port: intstr.FromInt(port)}}}, Target{})
 	if err != nil || got.Result != Success || len(got.Output) != outputMax {
 		t.Errorf("long body: %s, %d bytes, %v", got.Result, len(got.Output), err)
+	}
+	got, err = run(t, corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/endless", Port: intstr.FromInt(port)}}}, Target{})
+	if err == nil {
+		t.Errorf("a body that does not end: %+v", got)
 	}
 	if _, err := run(t, corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Port: intstr.FromString("nope")}}}, Target{}); err == nil {
 		t.Error("a port that the container does not have")

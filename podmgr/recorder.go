@@ -3,15 +3,17 @@
 package podmgr
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/minikubelet/minikubelet/store"
@@ -40,11 +42,18 @@ type recorder struct {
 	queue chan *corev1.Event
 
 	mu    sync.Mutex
-	known map[string]time.Time // last time by name, of what is in the store
+	known map[string]*knownEvent // by what makes events the same
+	last  int64                  // the newest name's time
+}
+
+// knownEvent is one in the store, or on its way there.
+type knownEvent struct {
+	namespace, name string
+	last            time.Time
 }
 
 func newRecorder(s *store.Store, node string, log *slog.Logger) *recorder {
-	return &recorder{store: s, node: node, log: log, queue: make(chan *corev1.Event, eventsQueued), known: make(map[string]time.Time)}
+	return &recorder{store: s, node: node, log: log, queue: make(chan *corev1.Event, eventsQueued), known: make(map[string]*knownEvent)}
 }
 
 // record queues an event; it never blocks.
@@ -57,7 +66,7 @@ func (r *recorder) record(pod *corev1.Pod, fieldPath, kind, reason, message stri
 	e := &corev1.Event{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Event"},
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: pod.Namespace, Name: eventName(ref, kind, reason, message), CreationTimestamp: now,
+			Namespace: pod.Namespace, Name: r.name(ref, kind, reason, message, now.Time), CreationTimestamp: now,
 		},
 		InvolvedObject: ref,
 		Type:           kind, Reason: reason, Message: message,
@@ -73,10 +82,26 @@ func (r *recorder) record(pod *corev1.Pod, fieldPath, kind, reason, message stri
 	return e
 }
 
-// eventName is the same for events that are counted together.
-func eventName(ref corev1.ObjectReference, kind, reason, message string) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s\x00%s\x00%s", ref.UID, ref.FieldPath, kind, reason, message))
-	return ref.Name + "." + hex.EncodeToString(sum[:8])
+// sameness tells which events are counted together.
+func sameness(ref corev1.ObjectReference, kind, reason, message string) string {
+	return strings.Join([]string{string(ref.UID), ref.FieldPath, kind, reason, message}, "\x00")
+}
+
+// name gives an event the name of the one that it is counted with, or a new one.
+// Names are in the order of the events, as in Kubernetes: the times in an event
+// have whole seconds, and so lists of events show what came first first.
+func (r *recorder) name(ref corev1.ObjectReference, kind, reason, message string, now time.Time) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	key := sameness(ref, kind, reason, message)
+	e := r.known[key]
+	if e == nil {
+		r.last = max(r.last+1, now.UnixNano())
+		e = &knownEvent{namespace: ref.Namespace, name: fmt.Sprintf("%s.%x", ref.Name, r.last)}
+		r.known[key] = e
+	}
+	e.last = now
+	return e.name
 }
 
 // start begins the background work; the returned function writes what is queued
@@ -111,7 +136,8 @@ func (r *recorder) load() {
 		if err := json.Unmarshal(data, &e); err != nil {
 			return err
 		}
-		r.known[e.Namespace+"/"+e.Name] = e.LastTimestamp.Time
+		key := sameness(e.InvolvedObject, e.Type, e.Reason, e.Message)
+		r.known[key] = &knownEvent{e.Namespace, e.Name, e.LastTimestamp.Time}
 		return nil
 	})
 	if err != nil {
@@ -148,6 +174,9 @@ func (r *recorder) writeAll(batch []*corev1.Event) {
 		})
 	}
 	wg.Wait()
+	if len(batch) > 0 {
+		r.prune(time.Now())
+	}
 }
 
 func (r *recorder) write(e *corev1.Event) {
@@ -164,40 +193,32 @@ func (r *recorder) write(e *corev1.Event) {
 		r.log.Warn("cannot store an event", "reason", e.Reason, "message", e.Message, "err", err)
 		return
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.known[e.Namespace+"/"+e.Name] = e.LastTimestamp.Time
-	r.prune(e.LastTimestamp.Time)
 }
 
 // prune removes what is too old or too much.
 func (r *recorder) prune(now time.Time) {
-	for len(r.known) > 0 {
-		oldest, at := "", now.Add(time.Hour)
-		for name, last := range r.known {
-			if last.Before(at) {
-				oldest, at = name, last
-			}
-		}
-		if len(r.known) <= eventsMax && now.Sub(at) <= eventsAge {
-			return
-		}
-		namespace, name := splitKey(oldest)
-		delete(r.known, oldest)
-		e := &corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
-		if err := r.store.Delete(Events, e); err != nil {
-			r.log.Warn("cannot remove an old event", "event", oldest, "err", err)
+	for _, e := range r.surplus(now) {
+		gone := &corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: e.name}}
+		if err := r.store.Delete(Events, gone); err != nil && !apierrors.IsNotFound(err) {
+			r.log.Warn("cannot remove an old event", "event", e.name, "err", err)
 		}
 	}
 }
 
-func splitKey(key string) (namespace, name string) {
-	for i := range key {
-		if key[i] == '/' {
-			return key[:i], key[i+1:]
+// surplus forgets events, the oldest first, and returns them.
+func (r *recorder) surplus(now time.Time) []*knownEvent {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	keys := slices.SortedFunc(maps.Keys(r.known), func(a, b string) int { return r.known[a].last.Compare(r.known[b].last) })
+	var out []*knownEvent
+	for i, key := range keys {
+		if len(keys)-i <= eventsMax && now.Sub(r.known[key].last) <= eventsAge {
+			break
 		}
+		out = append(out, r.known[key])
+		delete(r.known, key)
 	}
-	return "", key
+	return out
 }
 
 // event tells the Pod's owner something; container may be empty.

@@ -5,8 +5,10 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -41,7 +43,7 @@ func (b *bench) newFloor() (*floor, error) {
 		return nil, err
 	}
 	for _, applet := range []string{"true", "sleep", "sh"} {
-		if err := os.Symlink("busybox", filepath.Join(f.rootfs, "bin", applet)); err != nil {
+		if err := os.Symlink("busybox", filepath.Join(f.rootfs, "bin", applet)); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, err
 		}
 	}

@@ -60,12 +60,16 @@ func preconditions(k *kind, o store.Object, p *metav1.Preconditions) error {
 	switch {
 	case p == nil:
 	case p.UID != nil && *p.UID != o.GetUID():
-		return conflict(k, o, fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", *p.UID, o.GetUID()))
+		return conflict(k, o, precondition("UID", *p.UID, o.GetUID()))
 	case p.ResourceVersion != nil && *p.ResourceVersion != o.GetResourceVersion():
-		return conflict(k, o, fmt.Errorf("Precondition failed: ResourceVersion in precondition: %v, ResourceVersion in object meta: %v",
-			*p.ResourceVersion, o.GetResourceVersion()))
+		return conflict(k, o, precondition("ResourceVersion", *p.ResourceVersion, o.GetResourceVersion()))
 	}
 	return nil
+}
+
+func precondition(what string, want, have any) error {
+	//lint:ignore ST1005 the text is Kubernetes'
+	return fmt.Errorf("Precondition failed: %s in precondition: %v, %s in object meta: %v", what, want, what, have)
 }
 
 // deleteCollection ends what the selectors select. Objects that must not be

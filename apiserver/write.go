@@ -3,6 +3,7 @@
 package apiserver
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 
@@ -163,7 +164,7 @@ func (s *Server) modify(w http.ResponseWriter, r *http.Request, k *kind, req req
 // changed.
 func (s *Server) replace(k *kind, o, old store.Object, dry bool) ([]string, error) {
 	if uid := o.GetUID(); uid != "" && uid != old.GetUID() {
-		return nil, conflict(k, old, fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", uid, old.GetUID()))
+		return nil, conflict(k, old, precondition("UID", uid, old.GetUID()))
 	}
 	switch o.GetResourceVersion() {
 	case "":
@@ -195,7 +196,7 @@ func (s *Server) replace(k *kind, o, old store.Object, dry bool) ([]string, erro
 	return warnings, s.cfg.Store.Update(k.name, o)
 }
 
-var errModified = fmt.Errorf("the object has been modified; please apply your changes to the latest version and try again")
+var errModified = errors.New("the object has been modified; please apply your changes to the latest version and try again")
 
 func conflict(k *kind, o store.Object, err error) error {
 	return apierrors.NewConflict(k.groupResource(), o.GetName(), err)

@@ -41,7 +41,8 @@ type sandboxView struct {
 	attempt int
 	// joinable: cgroup, volumes and namespaces are there, containers may be made.
 	joinable bool
-	// ready: the pause container runs and the network is attached.
+	// ready: the network is attached and the pause container made; it runs, or is
+	// just starting.
 	ready     bool
 	createdAt time.Time
 	ips       []string
@@ -106,7 +107,7 @@ func seenSandboxes(statuses []runtime.Status, stage sandboxView) []plan.Sandbox 
 		switch {
 		case s.State == runtime.StateExited:
 			sandbox.State = plan.Exited
-		case inUse && stage.ready && s.State == runtime.StateRunning:
+		case inUse && stage.ready && (s.State == runtime.StateRunning || s.State == runtime.StateCreated):
 			sandbox.State, sandbox.IPs = plan.Running, stage.ips
 		case inUse && !stage.ready && stage.joinable:
 			sandbox.State = plan.Created
@@ -189,7 +190,7 @@ func containerOf(pod *corev1.Pod, name string) (*corev1.Container, runtime.Kind)
 	return nil, ""
 }
 
-// adopt takes over the sandbox of an earlier agent when its pause container runs,
+// adopt takes over the sandbox of an earlier agent when it has a pause container,
 // and makes good what is missing of it: each part is idempotent.
 func (w *worker) adopt(ctx context.Context) {
 	var newest *runtime.Status
@@ -199,7 +200,7 @@ func (w *worker) adopt(ctx context.Context) {
 			newest = s
 		}
 	}
-	if newest == nil || newest.State != runtime.StateRunning {
+	if newest == nil || (newest.State != runtime.StateRunning && newest.State != runtime.StateCreated) {
 		return
 	}
 	w.mu.Lock()
@@ -217,6 +218,12 @@ func (w *worker) adopt(ctx context.Context) {
 			return
 		}
 		stage.ips = ips
+	}
+	if newest.State == runtime.StateCreated { // the agent died just before its start
+		if err := w.m.cfg.Runtime.Start(ctx, newest.ID); err != nil {
+			w.log.Warn("cannot start the sandbox of an earlier agent; it is made anew", "sandbox", newest.ID, "err", err)
+			return
+		}
 	}
 	stage.joinable, stage.ready = true, true
 	w.setStage(stage)

@@ -56,14 +56,27 @@ func (w *worker) createSandbox(ctx context.Context, pod *corev1.Pod, attempt int
 
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return w.attachNetwork(gctx, pod, stage) })
-	g.Go(func() error { return w.startPause(gctx, pod, stage) })
+	g.Go(func() error { return w.createPause(gctx, pod, stage) })
 	if err := g.Wait(); err != nil {
 		return err
 	}
+	if !sharesPID(pod) {
+		// Containers need nothing of pause but, with a shared PID namespace, its
+		// process: they may start while it does.
+		w.setReady(stage)
+		w.wakeUp()
+	}
+	if err := w.m.cfg.Runtime.Start(ctx, stage.id); err != nil {
+		return err
+	}
+	w.setReady(stage)
+	return nil
+}
+
+func (w *worker) setReady(stage *sandboxStage) {
 	w.mu.Lock()
 	stage.ready = true
 	w.mu.Unlock()
-	return nil
 }
 
 func (w *worker) setStage(stage *sandboxStage) {
@@ -127,8 +140,8 @@ func (w *worker) attachNetwork(ctx context.Context, pod *corev1.Pod, stage *sand
 	return w.writeHosts(pod, own)
 }
 
-// startPause creates and starts the pause container, which holds the sandbox.
-func (w *worker) startPause(ctx context.Context, pod *corev1.Pod, stage *sandboxStage) error {
+// createPause makes the pause container, which holds the sandbox.
+func (w *worker) createPause(ctx context.Context, pod *corev1.Pod, stage *sandboxStage) error {
 	cfg := &w.m.cfg
 	name, err := cfg.Images.EnsurePause(ctx)
 	if err != nil {
@@ -142,10 +155,7 @@ func (w *worker) startPause(ctx context.Context, pod *corev1.Pod, stage *sandbox
 			return w.pause(pod, stage.namespaces, stage.id, in.Image.Entrypoint)
 		},
 	})
-	if err != nil {
-		return err
-	}
-	return cfg.Runtime.Start(ctx, stage.id)
+	return err
 }
 
 const sandboxName = "POD" // the name of the pause container in the kubelet's world

@@ -27,7 +27,6 @@ type floor struct {
 	runc   string
 	root   string // runc's state
 	rootfs string
-	serial int
 }
 
 func (b *bench) newFloor() (*floor, error) {
@@ -52,8 +51,7 @@ func (b *bench) newFloor() (*floor, error) {
 
 // bundle prepares one container and returns its ID.
 func (f *floor) bundle(ctx context.Context, c workContainer) (string, error) {
-	f.serial++
-	id := "mkfloor" + strconv.Itoa(os.Getpid()) + "-" + strconv.Itoa(f.serial)
+	id := "mkfloor" + strconv.Itoa(os.Getpid()) + "-" + strconv.Itoa(int(f.b.serial.Add(1)))
 	dir := f.b.path("floor", id)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err

@@ -20,6 +20,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"text/tabwriter"
 	"time"
@@ -45,6 +46,7 @@ type bench struct {
 	rounds  int
 	verbose bool
 	pods    int
+	serial  atomic.Int64 // of the floor's containers
 	rows    []row
 }
 

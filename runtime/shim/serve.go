@@ -79,7 +79,11 @@ func newServer(ctx context.Context, sd shutdown.Service) (*ttrpc.Server, error) 
 	if err != nil {
 		return nil, fmt.Errorf("connect to containerd's events: %w", err)
 	}
-	service, err := task.NewTaskService(ctx, publisher, sd)
+	// The service's OOM watcher takes none but a cancelled context for its end; with
+	// the shutdown's own error it spins, and fills the log, until the process is gone.
+	watched, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	context.AfterFunc(ctx, cancel)
+	service, err := task.NewTaskService(watched, publisher, sd)
 	if err != nil {
 		return nil, fmt.Errorf("task service: %w", err)
 	}

@@ -135,8 +135,12 @@ func (w *worker) container(ctx context.Context, pod *corev1.Pod, c *corev1.Conta
 		Spec: func(_ context.Context, in runtime.SpecInput) (*specs.Spec, error) {
 			o := options
 			o.Image, o.Namespaces = in.Image, namespaces(pod, stage.namespaces, in.SandboxPID)
-			if err := spec.VerifyRunAsNonRoot(pod, c, options.Security, in.Image.User); err != nil {
+			err := spec.VerifyRunAsNonRoot(pod, c, options.Security, in.Image.User)
+			if err != nil {
 				return nil, &configError{err}
+			}
+			if o.UserFiles, err = w.m.users.of(in.ImageID, in.View); err != nil {
+				return nil, err
 			}
 			return spec.Build(o, in.View)
 		},

@@ -74,6 +74,7 @@ type Manager struct {
 	events *recorder
 	// swept is closed when Run has removed what nobody owns.
 	swept chan struct{}
+	users users
 	// creates bounds how many containers are being made at the same time.
 	creates *gate
 	prober  *prober

@@ -96,6 +96,8 @@ type Container struct {
 type SpecInput struct {
 	// Image is the image's configuration; zero without an image.
 	Image ocispec.ImageConfig
+	// ImageID is the digest of that configuration; empty without an image.
+	ImageID string
 	// SandboxPID is the process ID of the sandbox's process, 0 unless NeedSandboxPID was set.
 	SandboxPID int
 	// View mounts the image's file system read-only, calls fn with its path, and unmounts it again. For looking up names in

@@ -105,7 +105,7 @@ func (r *Runtime) create(ctx context.Context, e *entry, c *Container) (Status, e
 	if err != nil {
 		return Status{}, err
 	}
-	in := SpecInput{Image: img.config, View: func(fn func(string) error) error { return r.view(ctx, img, c.ID, fn) }}
+	in := SpecInput{Image: img.config, ImageID: img.id, View: func(fn func(string) error) error { return r.view(ctx, img, c.ID, fn) }}
 	if c.NeedSandboxPID {
 		if in.SandboxPID, err = r.awaitSandboxPID(ctx, c.SandboxID); err != nil {
 			return Status{}, err

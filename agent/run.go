@@ -98,7 +98,7 @@ func (a *Agent) runPods(ctx context.Context, o RunOptions) (int, error) {
 			stop()
 			err = errors.Join(err, <-managed)
 			if err == nil {
-				err = a.leaveIfEmpty(context.WithoutCancel(ctx))
+				err = a.Leave(context.WithoutCancel(ctx))
 			}
 			o.Console.finish()
 			return f.code, err

@@ -184,8 +184,9 @@ func (a *Agent) untilGone(ctx context.Context) error {
 	}
 }
 
-// leaveIfEmpty removes what the node has on the machine when it has no Pods.
-func (a *Agent) leaveIfEmpty(ctx context.Context) error {
+// Leave removes what the node has on the machine, once Run has returned, if no
+// Pods are left in the store.
+func (a *Agent) Leave(ctx context.Context) error {
 	pods := 0
 	if err := a.each(func(*corev1.Pod) error { pods++; return nil }); err != nil || pods > 0 {
 		return err
@@ -207,7 +208,3 @@ func (a *Agent) leaveMachine(ctx context.Context) error {
 	}
 	return errors.Join(errs...)
 }
-
-// Leave removes what the node has on the machine, once Run has returned, if no
-// Pods are left in the store.
-func (a *Agent) Leave(ctx context.Context) error { return a.leaveIfEmpty(ctx) }

@@ -190,19 +190,27 @@ func (n *Network) hostRoutes() ([]hostRoute, error) {
 
 // uplinkMTU is the MTU of the interface of the host's default route.
 func (n *Network) uplinkMTU() int {
+	if l := n.uplink(); l != nil && l.Attrs().MTU >= 576 {
+		return l.Attrs().MTU
+	}
+	return defaultMTU
+}
+
+// uplink is the interface of the host's default route; nil without one.
+func (n *Network) uplink() netlink.Link {
 	routes, err := n.nl.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
 	if err != nil {
-		return defaultMTU
+		return nil
 	}
 	for _, r := range routes {
 		if r.Dst != nil && !r.Dst.IP.IsUnspecified() {
 			continue
 		}
-		if l, err := n.nl.LinkByIndex(r.LinkIndex); err == nil && l.Attrs().MTU >= 576 {
-			return l.Attrs().MTU
+		if l, err := n.nl.LinkByIndex(r.LinkIndex); err == nil {
+			return l
 		}
 	}
-	return defaultMTU
+	return nil
 }
 
 // forwardIPv4 turns on forwarding, without which Pods reach only each other and

@@ -20,8 +20,8 @@ func TestLayerUsageGrowsWithWhatIsWritten(t *testing.T) {
 		}
 		return bytes >= 3000000 && inodes >= 1
 	})
-	if _, _, err := n.runtime.LayerUsage(context.Background(), sandbox.ID); err == nil {
-		t.Error("pause has no layer of its own and yet a usage")
+	if _, _, err := n.runtime.LayerUsage(context.Background(), newID()); err == nil {
+		t.Error("a container that is not there has a usage")
 	}
 	n.removePod(sandbox)
 }

@@ -103,7 +103,7 @@ func (s *Server) decodeBody(r *http.Request, k *kind) (store.Object, []string, e
 }
 
 func cannotHandle(k *kind, err error) error {
-	return apierrors.NewBadRequest(fmt.Sprintf("%s in version \"v1\" cannot be handled as a %s: %v", k.kind, k.kind, err))
+	return apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: %v", k.kind, k.version, k.kind, err))
 }
 
 // decodeJSON decodes what has been found safe, in the form that it was checked in:

@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/munnerz/goautoneg"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -25,9 +24,13 @@ type codecs struct {
 	infos  []runtime.SerializerInfo
 }
 
-func newCodecs() codecs {
+func newCodecs(kinds []*kind) codecs {
 	scheme := runtime.NewScheme()
-	utilruntime.Must(corev1.AddToScheme(scheme)) // fails for programming errors only
+	for _, k := range kinds {
+		if !scheme.IsVersionRegistered(k.groupVersion()) {
+			utilruntime.Must(k.types(scheme)) // fails for programming errors only
+		}
+	}
 	utilruntime.Must(metav1.AddMetaToScheme(scheme))
 	return codecs{scheme, serializer.NewCodecFactory(scheme).SupportedMediaTypes()}
 }

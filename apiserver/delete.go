@@ -22,36 +22,48 @@ func (s *Server) delete(w http.ResponseWriter, r *http.Request, k *kind, req req
 	if err != nil {
 		return err
 	}
-	o, err := s.end(k, req.namespace, req.name, options)
+	o, gone, err := s.end(k, req.namespace, req.name, options)
 	if err != nil {
 		return err
+	}
+	if gone {
+		return s.answer(w, r, form{info: f.info, pretty: f.pretty}, http.StatusOK, &metav1.Status{
+			TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: metav1.StatusSuccess,
+			Details: &metav1.StatusDetails{Name: o.GetName(), Group: k.group, Kind: k.name, UID: o.GetUID()},
+		})
 	}
 	return s.answerObject(w, r, k, f, http.StatusOK, o)
 }
 
-// end marks an object as ending, or removes it when that takes no time, and
-// returns it.
-func (s *Server) end(k *kind, namespace, name string, options *metav1.DeleteOptions) (store.Object, error) {
+// end marks an object as ending, or removes it when that takes no time; it returns
+// the object and whether it is gone.
+func (s *Server) end(k *kind, namespace, name string, options *metav1.DeleteOptions) (o store.Object, gone bool, err error) {
 	dry, err := dryRun(options.DryRun)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	for try := 1; ; try++ {
 		o := k.object()
 		if err := s.cfg.Store.Get(k.name, namespace, name, o); err != nil {
-			return nil, err
+			return nil, false, k.failed(err, name)
 		}
 		if err := preconditions(k, o, options.Preconditions); err != nil {
-			return nil, err
+			return nil, false, err
 		}
-		if err := k.strategy.refuse(o); err != nil {
-			return nil, err
+		if err := k.refuse(o); err != nil {
+			return nil, false, err
 		}
-		if !k.strategy.end(o, options.GracePeriodSeconds) || dry {
-			return o, nil
+		write := s.cfg.Store.Delete
+		if k.strategy.end != nil {
+			if write = s.cfg.Store.Update; !k.strategy.end(o, options.GracePeriodSeconds) {
+				return o, false, nil
+			}
 		}
-		if err = s.cfg.Store.Update(k.name, o); !apierrors.IsConflict(err) || try == conflictsMax {
-			return o, err
+		if dry {
+			return o, k.strategy.end == nil, nil
+		}
+		if err = write(k.name, o); !apierrors.IsConflict(err) || try == conflictsMax {
+			return o, k.strategy.end == nil, k.failed(err, name)
 		}
 	}
 }
@@ -97,7 +109,7 @@ func (s *Server) deleteCollection(w http.ResponseWriter, r *http.Request, k *kin
 	var ended []store.Object
 	var warnings []string
 	for _, o := range objects {
-		now, err := s.end(k, o.GetNamespace(), o.GetName(), options)
+		now, _, err := s.end(k, o.GetNamespace(), o.GetName(), options)
 		switch {
 		case apierrors.IsNotFound(err):
 		case apierrors.IsForbidden(err):

@@ -4,12 +4,15 @@ package apiserver
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"runtime"
+	"slices"
 	"strings"
 
 	discovery "k8s.io/api/apidiscovery/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/version"
 )
 
@@ -35,9 +38,15 @@ func writeJSON(w http.ResponseWriter, r *http.Request, kind string, v any) error
 }
 
 func (s *Server) root(w http.ResponseWriter, r *http.Request) error {
-	return writeJSON(w, r, "application/json", metav1.RootPaths{Paths: []string{
-		"/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v3", "/openapi/v3/api/v1", "/readyz", "/version",
-	}})
+	paths := []string{"/api", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"}
+	for _, g := range s.groups() {
+		paths = append(paths, "/apis/"+g.Name)
+	}
+	for _, gv := range s.groupVersions() {
+		paths = append(paths, rootOf(gv), "/openapi/v3"+rootOf(gv))
+	}
+	slices.Sort(paths)
+	return writeJSON(w, r, "application/json", metav1.RootPaths{Paths: paths})
 }
 
 func (s *Server) version(w http.ResponseWriter, r *http.Request) error {
@@ -52,13 +61,68 @@ func (s *Server) version(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, r, "application/json", info)
 }
 
+// groups are the named groups, each with the versions that its kinds have, in the
+// order of their names.
+func (s *Server) groups() []metav1.APIGroup {
+	versions := make(map[string][]string)
+	for _, k := range s.kinds {
+		if k.group != "" && !slices.Contains(versions[k.group], k.version) {
+			versions[k.group] = append(versions[k.group], k.version)
+		}
+	}
+	out := []metav1.APIGroup{}
+	for _, name := range slices.Sorted(maps.Keys(versions)) {
+		g := metav1.APIGroup{TypeMeta: metav1.TypeMeta{Kind: "APIGroup", APIVersion: "v1"}, Name: name}
+		for _, v := range versions[name] {
+			g.Versions = append(g.Versions, metav1.GroupVersionForDiscovery{GroupVersion: name + "/" + v, Version: v})
+		}
+		g.PreferredVersion = g.Versions[0]
+		out = append(out, g)
+	}
+	return out
+}
+
+// groupVersions are all, the core's first.
+func (s *Server) groupVersions() []schema.GroupVersion {
+	out := []schema.GroupVersion{coreV1}
+	for _, g := range s.groups() {
+		for _, v := range g.Versions {
+			out = append(out, schema.GroupVersion{Group: g.Name, Version: v.Version})
+		}
+	}
+	return out
+}
+
+// rootOf is the path of a group's version.
+func rootOf(gv schema.GroupVersion) string {
+	if gv.Group == "" {
+		return "/api/" + gv.Version
+	}
+	return "/apis/" + gv.Group + "/" + gv.Version
+}
+
+// describe finds what answers /apis/{group}, and for each version its resources
+// and its OpenAPI document; nil when the path is none of them.
+func (s *Server) describe(path string) func(http.ResponseWriter, *http.Request) error {
+	for _, gv := range s.groupVersions() {
+		switch path {
+		case rootOf(gv):
+			return func(w http.ResponseWriter, r *http.Request) error { return s.discoverVersion(w, r, gv) }
+		case "/openapi/v3" + rootOf(gv):
+			return func(w http.ResponseWriter, r *http.Request) error { return s.openAPIVersion(w, r, gv) }
+		}
+	}
+	for _, g := range s.groups() {
+		if path == "/apis/"+g.Name {
+			return func(w http.ResponseWriter, r *http.Request) error { return writeJSON(w, r, "application/json", g) }
+		}
+	}
+	return nil
+}
+
 func (s *Server) discoverLegacy(w http.ResponseWriter, r *http.Request) error {
 	if wantsV2(r) {
-		group := discovery.APIGroupDiscovery{Versions: []discovery.APIVersionDiscovery{{Version: "v1", Freshness: discovery.DiscoveryFreshnessCurrent}}}
-		for _, k := range s.kinds {
-			group.Versions[0].Resources = append(group.Versions[0].Resources, k.discoverV2())
-		}
-		return writeJSON(w, r, discoveryV2, discoveryList(group))
+		return writeJSON(w, r, discoveryV2, discoveryList(s.discoverGroupV2("", []string{"v1"})))
 	}
 	return writeJSON(w, r, "application/json", metav1.APIVersions{
 		TypeMeta: metav1.TypeMeta{Kind: "APIVersions"}, Versions: []string{"v1"},
@@ -66,13 +130,22 @@ func (s *Server) discoverLegacy(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-// discoverGroups tells the named groups: there are none.
+// discoverGroups tells the named groups.
 func (s *Server) discoverGroups(w http.ResponseWriter, r *http.Request) error {
+	groups := s.groups()
 	if wantsV2(r) {
-		return writeJSON(w, r, discoveryV2, discoveryList())
+		var out []discovery.APIGroupDiscovery
+		for _, g := range groups {
+			var versions []string
+			for _, v := range g.Versions {
+				versions = append(versions, v.Version)
+			}
+			out = append(out, s.discoverGroupV2(g.Name, versions))
+		}
+		return writeJSON(w, r, discoveryV2, discoveryList(out...))
 	}
 	return writeJSON(w, r, "application/json", metav1.APIGroupList{
-		TypeMeta: metav1.TypeMeta{Kind: "APIGroupList", APIVersion: "v1"}, Groups: []metav1.APIGroup{},
+		TypeMeta: metav1.TypeMeta{Kind: "APIGroupList", APIVersion: "v1"}, Groups: groups,
 	})
 }
 
@@ -83,34 +156,59 @@ func discoveryList(groups ...discovery.APIGroupDiscovery) discovery.APIGroupDisc
 	}
 }
 
+func (s *Server) discoverGroupV2(name string, versions []string) discovery.APIGroupDiscovery {
+	g := discovery.APIGroupDiscovery{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	for _, version := range versions {
+		v := discovery.APIVersionDiscovery{Version: version, Freshness: discovery.DiscoveryFreshnessCurrent}
+		for _, k := range s.kinds {
+			if k.group == name && k.version == version {
+				v.Resources = append(v.Resources, k.discoverV2())
+			}
+		}
+		g.Versions = append(g.Versions, v)
+	}
+	return g
+}
+
 func (k *kind) discoverV2() discovery.APIResourceDiscovery {
 	scope := discovery.ScopeCluster
 	if k.namespaced {
 		scope = discovery.ScopeNamespace
 	}
+	responds := func(gvk schema.GroupVersionKind) *metav1.GroupVersionKind {
+		return &metav1.GroupVersionKind{Group: gvk.Group, Version: gvk.Version, Kind: gvk.Kind}
+	}
 	d := discovery.APIResourceDiscovery{
 		Resource: k.name, SingularResource: k.singular, Scope: scope, ShortNames: k.short, Categories: k.categories, Verbs: k.verbs,
-		ResponseKind: &metav1.GroupVersionKind{Version: "v1", Kind: k.kind},
+		ResponseKind: responds(k.gvk()),
 	}
 	for _, sub := range k.subresources {
 		d.Subresources = append(d.Subresources, discovery.APISubresourceDiscovery{
-			Subresource: sub, Verbs: []string{"get"}, ResponseKind: &metav1.GroupVersionKind{Version: "v1", Kind: k.kind},
+			Subresource: sub.name, Verbs: sub.verbs, ResponseKind: responds(sub.kind),
 		})
 	}
 	return d
 }
 
-func (s *Server) discoverV1(w http.ResponseWriter, r *http.Request) error {
-	list := metav1.APIResourceList{TypeMeta: metav1.TypeMeta{Kind: "APIResourceList", APIVersion: "v1"}, GroupVersion: "v1"}
+func (s *Server) discoverVersion(w http.ResponseWriter, r *http.Request, gv schema.GroupVersion) error {
+	list := metav1.APIResourceList{
+		TypeMeta:     metav1.TypeMeta{Kind: "APIResourceList", APIVersion: "v1"},
+		GroupVersion: gv.String(), APIResources: []metav1.APIResource{},
+	}
 	for _, k := range s.kinds {
+		if k.groupVersion() != gv {
+			continue
+		}
 		list.APIResources = append(list.APIResources, metav1.APIResource{
 			Name: k.name, SingularName: k.singular, Namespaced: k.namespaced, Kind: k.kind,
 			Verbs: k.verbs, ShortNames: k.short, Categories: k.categories,
 		})
 		for _, sub := range k.subresources {
-			list.APIResources = append(list.APIResources, metav1.APIResource{
-				Name: k.name + "/" + sub, Namespaced: k.namespaced, Kind: k.kind, Verbs: []string{"get"},
-			})
+			resource := metav1.APIResource{Name: k.name + "/" + sub.name, Namespaced: k.namespaced, Kind: sub.kind.Kind, Verbs: sub.verbs}
+			if sub.kind.GroupVersion() != gv {
+				resource.Group, resource.Version = sub.kind.Group, sub.kind.Version
+			}
+			list.APIResources = append(list.APIResources, resource)
 		}
 	}
 	return writeJSON(w, r, "application/json", list)

@@ -4,9 +4,10 @@ package apiserver
 
 import (
 	"encoding/json"
+	"net/http"
 	"slices"
 
-	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -18,11 +19,15 @@ import (
 
 // kind declares a resource: all that the generic handlers need to know of it.
 type kind struct {
+	group, version       string // "" and v1 for the core
 	name, singular, kind string // pods, pod, Pod
 	short, categories    []string
 	namespaced           bool
-	verbs, subresources  []string
+	verbs                []string
+	subresources         []subresource
 
+	// types makes the group's Go types known.
+	types  func(*runtime.Scheme) error
 	object func() store.Object
 	list   func() runtime.Object
 
@@ -34,6 +39,20 @@ type kind struct {
 	strategy *strategy
 }
 
+// subresource declares what hangs below an object, like a Pod's log.
+type subresource struct {
+	name  string
+	verbs []string // as RBAC names them
+	// kind is what it takes or answers.
+	kind schema.GroupVersionKind
+	// long says that a request goes on until somebody ends it: it has no deadline and
+	// counts as a watch.
+	long bool
+	// deep says that a path may follow its name, as with proxy; see request.path.
+	deep  bool
+	serve func(s *Server, w http.ResponseWriter, r *http.Request, req request) error
+}
+
 // strategy is what a kind does of its own when it is written. The objects are the
 // caller's own.
 type strategy struct {
@@ -41,24 +60,53 @@ type strategy struct {
 	create func(o store.Object) (field.ErrorList, []string)
 	// update completes an object that replaces old and checks it.
 	update func(o, old store.Object) (field.ErrorList, []string)
-	// refuse is why a stored object must not be changed at all; nil when it may.
-	refuse func(o store.Object) error
-	// end marks an object as ending, when that takes time, and false when it is marked
-	// so already.
+	// end marks an object as ending, and false when it is marked so already. It is nil
+	// for kinds whose objects are removed at once.
 	end func(o store.Object, seconds *int64) bool
 }
 
 var (
 	readVerbs = []string{"get", "list", "watch"}
 	allVerbs  = []string{"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
-	coreV1    = corev1.SchemeGroupVersion
+	coreV1    = schema.GroupVersion{Version: "v1"}
 )
 
 func (k *kind) can(verb string) bool { return slices.Contains(k.verbs, verb) }
 
-func (k *kind) gvk() schema.GroupVersionKind { return coreV1.WithKind(k.kind) }
+func (k *kind) groupVersion() schema.GroupVersion {
+	return schema.GroupVersion{Group: k.group, Version: k.version}
+}
 
-func (k *kind) groupResource() schema.GroupResource { return schema.GroupResource{Resource: k.name} }
+func (k *kind) gvk() schema.GroupVersionKind { return k.groupVersion().WithKind(k.kind) }
+
+func (k *kind) groupResource() schema.GroupResource {
+	return schema.GroupResource{Group: k.group, Resource: k.name}
+}
+
+// sub finds a subresource, nil when there is none of that name.
+func (k *kind) sub(name string) *subresource {
+	for i := range k.subresources {
+		if k.subresources[i].name == name {
+			return &k.subresources[i]
+		}
+	}
+	return nil
+}
+
+// failed gives an error of the store the name that the API has for the resource.
+func (k *kind) failed(err error, name string) error {
+	switch {
+	case k.group == "" || err == nil:
+		return err
+	case apierrors.IsNotFound(err):
+		return apierrors.NewNotFound(k.groupResource(), name)
+	case apierrors.IsAlreadyExists(err):
+		return apierrors.NewAlreadyExists(k.groupResource(), name)
+	case apierrors.IsConflict(err):
+		return apierrors.NewConflict(k.groupResource(), name, errModified)
+	}
+	return err
+}
 
 // decode makes an object of what the store has.
 func (k *kind) decode(data []byte) (store.Object, error) {

@@ -16,8 +16,9 @@ import (
 
 func eventKind() *kind {
 	return &kind{
-		name: "events", singular: "event", kind: "Event", short: []string{"ev"},
+		version: "v1", name: "events", singular: "event", kind: "Event", short: []string{"ev"},
 		namespaced: true, verbs: readVerbs,
+		types:  corev1.AddToScheme,
 		object: func() store.Object { return new(corev1.Event) },
 		list:   func() runtime.Object { return new(corev1.EventList) },
 		columns: []metav1.TableColumnDefinition{

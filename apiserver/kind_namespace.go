@@ -13,7 +13,8 @@ import (
 
 func namespaceKind() *kind {
 	return &kind{
-		name: "namespaces", singular: "namespace", kind: "Namespace", short: []string{"ns"}, verbs: readVerbs,
+		version: "v1", name: "namespaces", singular: "namespace", kind: "Namespace", short: []string{"ns"}, verbs: readVerbs,
+		types:  corev1.AddToScheme,
 		object: func() store.Object { return new(corev1.Namespace) },
 		list:   func() runtime.Object { return new(corev1.NamespaceList) },
 		columns: []metav1.TableColumnDefinition{

@@ -17,7 +17,8 @@ import (
 
 func nodeKind() *kind {
 	return &kind{
-		name: "nodes", singular: "node", kind: "Node", short: []string{"no"}, verbs: readVerbs,
+		version: "v1", name: "nodes", singular: "node", kind: "Node", short: []string{"no"}, verbs: readVerbs,
+		types:  corev1.AddToScheme,
 		object: func() store.Object { return new(corev1.Node) },
 		list:   func() runtime.Object { return new(corev1.NodeList) },
 		columns: []metav1.TableColumnDefinition{

@@ -18,9 +18,10 @@ import (
 
 func podKind(cfg *Config) *kind {
 	return &kind{
-		name: "pods", singular: "pod", kind: "Pod", short: []string{"po"}, categories: []string{"all"},
-		namespaced: true, verbs: allVerbs, subresources: []string{"log"},
+		version: "v1", name: "pods", singular: "pod", kind: "Pod", short: []string{"po"}, categories: []string{"all"},
+		namespaced: true, verbs: allVerbs, subresources: []subresource{podLog()},
 		strategy: podStrategy(cfg),
+		types:    corev1.AddToScheme,
 		object:   func() store.Object { return new(corev1.Pod) },
 		list:     func() runtime.Object { return new(corev1.PodList) },
 		columns: []metav1.TableColumnDefinition{

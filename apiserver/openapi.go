@@ -12,6 +12,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
@@ -25,23 +26,29 @@ type object = map[string]any
 // openAPIRoot names the documents, with a hash by which clients keep them.
 func (s *Server) openAPIRoot(w http.ResponseWriter, r *http.Request) error {
 	sum := sha256.Sum256([]byte(s.cfg.Version + strings.Join(s.operations(), " ")))
-	return writeJSON(w, r, "application/json", object{"paths": object{
-		"api/v1": object{"serverRelativeURL": "/openapi/v3/api/v1?hash=" + strings.ToUpper(hex.EncodeToString(sum[:]))},
-	}})
+	hash := "?hash=" + strings.ToUpper(hex.EncodeToString(sum[:]))
+	paths := object{}
+	for _, gv := range s.groupVersions() {
+		paths[rootOf(gv)[1:]] = object{"serverRelativeURL": "/openapi/v3" + rootOf(gv) + hash}
+	}
+	return writeJSON(w, r, "application/json", object{"paths": paths})
 }
 
 func (s *Server) operations() []string {
 	var out []string
 	for _, k := range s.kinds {
-		out = append(out, k.name+"="+strings.Join(k.verbs, ","))
+		out = append(out, k.groupResource().String()+"="+strings.Join(k.verbs, ","))
 	}
 	return out
 }
 
-func (s *Server) openAPIV1(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) openAPIVersion(w http.ResponseWriter, r *http.Request, gv schema.GroupVersion) error {
 	b := schemaBuilder{schemas: object{}}
 	paths := object{}
 	for _, k := range s.kinds {
+		if k.groupVersion() != gv {
+			continue
+		}
 		b.schemaOf(reflect.TypeOf(k.object()).Elem())
 		b.schemaOf(reflect.TypeOf(k.list()).Elem())
 		b.schemas[schemaName(reflect.TypeOf(k.object()).Elem())].(object)["x-kubernetes-group-version-kind"] = []object{gvkOf(k)}
@@ -53,11 +60,11 @@ func (s *Server) openAPIV1(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-func gvkOf(k *kind) object { return object{"group": "", "version": "v1", "kind": k.kind} }
+func gvkOf(k *kind) object { return object{"group": k.group, "version": k.version, "kind": k.kind} }
 
 // paths adds a kind's paths with their operations.
 func (k *kind) paths(paths object) {
-	prefix := "/api/v1/"
+	prefix := rootOf(k.groupVersion()) + "/"
 	if k.namespaced {
 		prefix += "namespaces/{namespace}/"
 	}
@@ -75,6 +82,16 @@ func (k *kind) paths(paths object) {
 	}
 }
 
+// operationGroup is the part of operation names that tells the version, like
+// CoreV1.
+func operationGroup(k *kind) string {
+	group, _, _ := strings.Cut(k.group, ".")
+	if group == "" {
+		group = "core"
+	}
+	return strings.ToUpper(group[:1]) + group[1:] + strings.ToUpper(k.version[:1]) + k.version[1:]
+}
+
 func (k *kind) operation(method, verb string) object {
 	var parameters []object
 	query := func(name string) {
@@ -82,7 +99,7 @@ func (k *kind) operation(method, verb string) object {
 	}
 	ref := object{"$ref": "#/components/schemas/" + schemaName(reflect.TypeOf(k.object()).Elem())}
 	op := object{
-		"operationId": verb + "CoreV1" + k.kind, "x-kubernetes-action": verb, "x-kubernetes-group-version-kind": gvkOf(k),
+		"operationId": verb + operationGroup(k) + k.kind, "x-kubernetes-action": verb, "x-kubernetes-group-version-kind": gvkOf(k),
 		"responses": object{"200": object{"description": "OK", "content": object{"application/json": object{"schema": ref}}}},
 	}
 	switch method {

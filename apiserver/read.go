@@ -31,7 +31,7 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request, k *kind, req reques
 	}
 	o := k.object()
 	if err := s.cfg.Store.Get(k.name, req.namespace, req.name, o); err != nil {
-		return err
+		return k.failed(err, req.name)
 	}
 	return s.answerObject(w, r, k, f, http.StatusOK, o)
 }
@@ -254,6 +254,6 @@ func shapeList(k *kind, f form, objects []store.Object, m metav1.ListMeta, t tab
 	acc.SetResourceVersion(m.ResourceVersion)
 	acc.SetContinue(m.Continue)
 	acc.SetRemainingItemCount(m.RemainingItemCount)
-	list.GetObjectKind().SetGroupVersionKind(coreV1.WithKind(k.kind + "List"))
+	list.GetObjectKind().SetGroupVersionKind(k.groupVersion().WithKind(k.kind + "List"))
 	return list, nil
 }

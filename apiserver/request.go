@@ -10,33 +10,35 @@ import (
 // request is what a path and a method ask for.
 type request struct {
 	verb                                   string // as RBAC names it
+	group, version                         string
 	resource, namespace, name, subresource string
+	// path is what follows a subresource's name, with its slash.
+	path string
 }
 
 // parse takes a resource's path apart:
 //
-//	/api/v1[/watch]/namespaces/{namespace}/{resource}[/{name}[/{subresource}]]
-//	/api/v1[/watch]/{resource}[/{name}[/{subresource}]]
+//	{root}[/watch]/namespaces/{namespace}/{resource}[/{name}[/{subresource}[/{path}]]]
+//	{root}[/watch]/{resource}[/{name}[/{subresource}[/{path}]]]
 //
-// where namespaces themselves are of the second form.
+// where the root is /api/v1 or /apis/{group}/{version}, and namespaces themselves
+// are of the second form.
 func parse(r *http.Request) (request, error) {
-	rest, ok := strings.CutPrefix(r.URL.Path, "/api/v1/")
+	req, parts, ok := parseRoot(r.URL.Path)
 	if !ok {
 		return request{}, notFoundPath()
 	}
-	parts := strings.Split(strings.TrimSuffix(rest, "/"), "/")
 	watch := parts[0] == "watch"
 	if watch {
 		parts = parts[1:]
 	}
-	var req request
 	if len(parts) >= 3 && parts[0] == "namespaces" && parts[2] != "status" && parts[2] != "finalize" {
 		req.namespace, parts = parts[1], parts[2:]
 		if req.namespace == "" {
 			return request{}, notFoundPath()
 		}
 	}
-	if len(parts) == 0 || len(parts) > 3 {
+	if len(parts) == 0 {
 		return request{}, notFoundPath()
 	}
 	req.resource = parts[0]
@@ -46,20 +48,37 @@ func parse(r *http.Request) (request, error) {
 	if len(parts) > 2 {
 		req.subresource = parts[2]
 	}
-	for _, p := range parts {
+	if len(parts) > 3 {
+		req.path = "/" + strings.Join(parts[3:], "/")
+	}
+	for _, p := range parts[:min(len(parts), 3)] {
 		if p == "" || p == "." || p == ".." {
 			return request{}, notFoundPath()
 		}
 	}
-	req.verb = verb(r, req.name != "", watch)
+	req.verb = verb(r, req, watch)
 	return req, nil
 }
 
-func verb(r *http.Request, named, watch bool) string {
+// parseRoot reads the group and the version, and returns the parts behind them.
+func parseRoot(path string) (req request, parts []string, ok bool) {
+	if rest, legacy := strings.CutPrefix(path, "/api/v1/"); legacy {
+		return request{version: "v1"}, strings.Split(strings.TrimSuffix(rest, "/"), "/"), true
+	}
+	rest, ok := strings.CutPrefix(path, "/apis/")
+	parts = strings.Split(strings.TrimSuffix(rest, "/"), "/")
+	if !ok || len(parts) < 3 || parts[0] == "" {
+		return request{}, nil, false
+	}
+	return request{group: parts[0], version: parts[1]}, parts[2:], true
+}
+
+func verb(r *http.Request, req request, watch bool) string {
+	named := req.name != ""
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
 		switch {
-		case watch || isTrue(r.URL.Query().Get("watch")):
+		case req.subresource == "" && (watch || isTrue(r.URL.Query().Get("watch"))):
 			return "watch"
 		case named:
 			return "get"

@@ -51,7 +51,7 @@ type Server struct {
 	cfg     Config
 	codecs  codecs
 	kinds   []*kind
-	byName  map[string]*kind
+	byName  map[schema.GroupVersionResource]*kind
 	flight  chan struct{}
 	watches chan struct{}
 }
@@ -59,13 +59,14 @@ type Server struct {
 // New makes a server.
 func New(cfg Config) *Server {
 	s := &Server{
-		cfg: cfg, codecs: newCodecs(), byName: make(map[string]*kind),
+		cfg: cfg, byName: make(map[schema.GroupVersionResource]*kind),
 		flight: make(chan struct{}, inFlightMax), watches: make(chan struct{}, watchesMax),
 	}
-	s.kinds = []*kind{eventKind(), namespaceKind(), nodeKind(), podKind(&s.cfg)}
+	s.kinds = []*kind{configMapKind(), eventKind(), namespaceKind(), nodeKind(), podKind(&s.cfg), secretKind()}
 	for _, k := range s.kinds {
-		s.byName[k.name] = k
+		s.byName[k.groupVersion().WithResource(k.name)] = k
 	}
+	s.codecs = newCodecs(s.kinds)
 	return s
 }
 
@@ -102,7 +103,8 @@ func anonymous(r *http.Request) error {
 	if req.namespace != "" {
 		scope = "in the namespace \"" + req.namespace + "\""
 	}
-	return forbidden(req.resource + " is forbidden: User \"system:anonymous\" cannot " + req.verb + " resource \"" + req.resource + "\" in API group \"\" " + scope)
+	return forbidden(req.resource + " is forbidden: User \"system:anonymous\" cannot " + req.verb + " resource \"" + req.resource +
+		"\" in API group \"" + req.group + "\" " + scope)
 }
 
 func forbidden(message string) error {
@@ -116,8 +118,10 @@ func (s *Server) Trusted() http.Handler { return http.HandlerFunc(s.serve) }
 
 // serve bounds the request and finds who answers it.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	req, bad := parse(r)
+	k, sub := s.find(req)
 	places, what := s.flight, "requests"
-	if isLong(r) {
+	if bad == nil && isLong(r, req, sub) {
 		places, what = s.watches, "watches"
 	}
 	select {
@@ -127,27 +131,40 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, apierrors.NewTooManyRequests("too many "+what+" at the same time, please try again later", 1))
 		return
 	}
-	control := http.NewResponseController(w)
 	deadline := time.Now().Add(requestTime)
+	if sub != nil && sub.long {
+		deadline = time.Time{}
+	}
+	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(deadline) // a recorder in tests has none
 	_ = control.SetWriteDeadline(deadline)
-	r.Body = http.MaxBytesReader(w, r.Body, bodyMax)
+	if sub == nil || !sub.long {
+		r.Body = http.MaxBytesReader(w, r.Body, bodyMax)
+	}
 	if s.special(w, r) {
 		return
 	}
-	req, err := parse(r)
-	if err == nil {
-		err = s.dispatch(w, r, req)
+	if bad == nil {
+		bad = s.dispatch(w, r, k, sub, req)
 	}
-	if err != nil {
-		s.fail(w, r, err)
+	if bad != nil {
+		s.fail(w, r, bad)
 	}
 }
 
+// find returns the kind and the subresource that a request names, nil for those
+// that there are not.
+func (s *Server) find(req request) (*kind, *subresource) {
+	k := s.byName[schema.GroupVersionResource{Group: req.group, Version: req.version, Resource: req.resource}]
+	if k == nil || req.subresource == "" {
+		return k, nil
+	}
+	return k, k.sub(req.subresource)
+}
+
 // isLong tells requests that go on until somebody ends them.
-func isLong(r *http.Request) bool {
-	q := r.URL.Query()
-	return isTrue(q.Get("watch")) || isTrue(q.Get("follow")) || strings.HasPrefix(r.URL.Path, "/api/v1/watch/")
+func isLong(r *http.Request, req request, sub *subresource) bool {
+	return req.verb == "watch" || sub != nil && sub.long || isTrue(r.URL.Query().Get("follow"))
 }
 
 func isTrue(s string) bool { return s == "true" || s == "1" }
@@ -157,10 +174,12 @@ func (s *Server) special(w http.ResponseWriter, r *http.Request) bool {
 	path := strings.TrimSuffix(r.URL.Path, "/")
 	answer, ok := map[string]func(http.ResponseWriter, *http.Request) error{
 		"/healthz": s.health, "/livez": s.health, "/readyz": s.health, "/version": s.version,
-		"": s.root, "/api": s.discoverLegacy, "/apis": s.discoverGroups, "/api/v1": s.discoverV1,
-		"/openapi/v3": s.openAPIRoot, "/openapi/v3/api/v1": s.openAPIV1,
+		"": s.root, "/api": s.discoverLegacy, "/apis": s.discoverGroups, "/openapi/v3": s.openAPIRoot,
 	}[path]
 	if !ok {
+		answer = s.describe(path)
+	}
+	if answer == nil {
 		return false
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -178,13 +197,17 @@ func (s *Server) health(w http.ResponseWriter, _ *http.Request) error {
 }
 
 // dispatch calls the verb.
-func (s *Server) dispatch(w http.ResponseWriter, r *http.Request, req request) error {
-	k := s.byName[req.resource]
-	if k == nil || k.namespaced && req.namespace == "" && req.name != "" {
+func (s *Server) dispatch(w http.ResponseWriter, r *http.Request, k *kind, sub *subresource, req request) error {
+	switch {
+	case k == nil || k.namespaced && req.namespace == "" && req.name != "", !k.namespaced && req.namespace != "":
 		return notFoundPath()
-	}
-	if req.subresource != "" {
-		return s.subresource(w, r, k, req)
+	case sub != nil && (req.path == "" || sub.deep):
+		if !slices.Contains(sub.verbs, req.verb) {
+			return apierrors.NewMethodNotSupported(k.groupResource(), req.verb)
+		}
+		return sub.serve(s, w, r, req)
+	case req.subresource != "":
+		return notFoundPath()
 	}
 	if !k.can(req.verb) {
 		return apierrors.NewMethodNotSupported(k.groupResource(), req.verb)
@@ -208,16 +231,6 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request, req request) e
 		return s.deleteCollection(w, r, k, req)
 	}
 	return notFoundPath()
-}
-
-func (s *Server) subresource(w http.ResponseWriter, r *http.Request, k *kind, req request) error {
-	if !slices.Contains(k.subresources, req.subresource) {
-		return notFoundPath()
-	}
-	if req.verb != "get" {
-		return apierrors.NewMethodNotSupported(k.groupResource(), req.verb)
-	}
-	return s.podLog(w, r, req)
 }
 
 func notFoundPath() error {

@@ -3,34 +3,14 @@
 package apiserver
 
 import (
-	"fmt"
-
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
 	"github.com/minikubelet/minikubelet/api"
 	"github.com/minikubelet/minikubelet/store"
 )
-
-// annotationFile names the manifest that a Pod belongs to.
-const annotationFile = "minikubelet/manifest"
-
-// reserved annotations say to the agent whose a Pod is: clients cannot set them.
-var reserved = []string{annotationFile, "minikubelet/run", corev1.MirrorPodAnnotationKey, "kubernetes.io/config.source"}
-
-// checkReserved refuses to change them.
-func checkReserved(now, before map[string]string) field.ErrorList {
-	var errs field.ErrorList
-	for _, key := range reserved {
-		if now[key] != before[key] {
-			errs = append(errs, field.Forbidden(field.NewPath("metadata", "annotations").Key(key), "the node itself sets this annotation"))
-		}
-	}
-	return errs
-}
 
 // podStrategy does for Pods what kube-apiserver's does, and refuses what this node
 // does not honour.
@@ -43,7 +23,7 @@ func podStrategy(cfg *Config) *strategy {
 				p.Spec.NodeName = cfg.NodeName
 			}
 			api.Default(p)
-			errs := append(checkReserved(p.Annotations, nil), api.Validate(p)...)
+			errs := api.Validate(p)
 			refused, warnings := unsupported(p, cfg.NodeName)
 			return append(errs, refused...), warnings
 		},
@@ -54,17 +34,9 @@ func podStrategy(cfg *Config) *strategy {
 			if !apiequality.Semantic.DeepEqual(p.Spec, old.Spec) {
 				p.Generation++
 			}
-			errs := append(checkReserved(p.Annotations, old.Annotations), api.ValidateUpdate(p, old)...)
+			errs := api.ValidateUpdate(p, old)
 			refused, warnings := unsupported(p, cfg.NodeName)
 			return append(errs, refused...), warnings
-		},
-		refuse: func(o store.Object) error {
-			file := o.GetAnnotations()[annotationFile]
-			if file == "" {
-				return nil
-			}
-			return apierrors.NewForbidden(corev1.Resource("pods"), o.GetName(),
-				fmt.Errorf("it comes from the manifest %s: change or remove that file", file))
 		},
 		end: func(o store.Object, seconds *int64) bool {
 			p := o.(*corev1.Pod)

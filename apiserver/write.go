@@ -92,11 +92,11 @@ func (s *Server) createNamed(k *kind, o store.Object, dry bool) ([]string, error
 	o.SetManagedFields(nil)
 	o.SetSelfLink("")
 	errs, warnings := k.strategy.create(o)
-	if len(errs) > 0 {
+	if errs = append(checkReserved(o.GetAnnotations(), nil), errs...); len(errs) > 0 {
 		return nil, apierrors.NewInvalid(k.gvk().GroupKind(), o.GetName(), errs)
 	}
 	if !dry {
-		return warnings, s.cfg.Store.Create(k.name, o)
+		return warnings, k.failed(s.cfg.Store.Create(k.name, o), o.GetName())
 	}
 	err := s.cfg.Store.Get(k.name, o.GetNamespace(), o.GetName(), k.object())
 	switch {
@@ -141,7 +141,7 @@ func (s *Server) modify(w http.ResponseWriter, r *http.Request, k *kind, req req
 	for try := 1; ; try++ {
 		old := k.object()
 		if err := s.cfg.Store.Get(k.name, req.namespace, req.name, old); err != nil {
-			return err
+			return k.failed(err, req.name)
 		}
 		o, warnings, err := change(old.DeepCopyObject().(store.Object))
 		if err != nil {
@@ -173,7 +173,7 @@ func (s *Server) replace(k *kind, o, old store.Object, dry bool) ([]string, erro
 	default:
 		return nil, conflict(k, old, errModified)
 	}
-	if err := k.strategy.refuse(old); err != nil {
+	if err := k.refuse(old); err != nil {
 		return nil, err
 	}
 	o.SetUID(old.GetUID())
@@ -185,7 +185,7 @@ func (s *Server) replace(k *kind, o, old store.Object, dry bool) ([]string, erro
 	o.SetManagedFields(old.GetManagedFields())
 	o.SetSelfLink("")
 	errs, warnings := k.strategy.update(o, old)
-	if len(errs) > 0 {
+	if errs = append(checkReserved(o.GetAnnotations(), old.GetAnnotations()), errs...); len(errs) > 0 {
 		return nil, apierrors.NewInvalid(k.gvk().GroupKind(), o.GetName(), errs)
 	}
 	o.GetObjectKind().SetGroupVersionKind(k.gvk())
@@ -193,7 +193,7 @@ func (s *Server) replace(k *kind, o, old store.Object, dry bool) ([]string, erro
 	if dry || apiequality.Semantic.DeepEqual(o, old) {
 		return warnings, nil
 	}
-	return warnings, s.cfg.Store.Update(k.name, o)
+	return warnings, k.failed(s.cfg.Store.Update(k.name, o), o.GetName())
 }
 
 var errModified = errors.New("the object has been modified; please apply your changes to the latest version and try again")

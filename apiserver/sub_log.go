@@ -27,8 +27,14 @@ type LogReader interface {
 	ReadLog(ctx context.Context, pod *corev1.Pod, o *corev1.PodLogOptions, w io.Writer) error
 }
 
-// podLog answers GET …/pods/{name}/log.
-func (s *Server) podLog(w http.ResponseWriter, r *http.Request, req request) error {
+// podLog is …/pods/{name}/log.
+func podLog() subresource {
+	return subresource{
+		name: "log", verbs: []string{"get"}, kind: corev1.SchemeGroupVersion.WithKind("Pod"), serve: (*Server).serveLog,
+	}
+}
+
+func (s *Server) serveLog(w http.ResponseWriter, r *http.Request, req request) error {
 	var pod corev1.Pod
 	if err := s.cfg.Store.Get("pods", req.namespace, req.name, &pod); err != nil {
 		return err

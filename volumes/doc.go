@@ -6,7 +6,7 @@
 //
 // Whatever the package makes lies below Pod.Dir, in the kubelet's layout:
 //
-//	volumes/kubernetes.io~empty-dir/<volume>
+//	volumes/kubernetes.io~empty-dir/<volume>, …~configmap/…, …~secret/…
 //	volume-subpaths/<volume>/<container>/<index of the volume mount>
 //
 // so that a later agent finds it by looking, and nothing is shared between

@@ -35,7 +35,8 @@ func newPod(t *testing.T, name string) Pod {
 			unix.Unmount(m, unix.MNT_DETACH)
 		}
 	})
-	return Pod{UID: name, Namespace: "default", Name: name, Dir: dir}
+	return Pod{UID: name, Namespace: "default", Name: name, Dir: dir,
+		Files: map[string]Files{"v": {"key": {Data: []byte("value"), Mode: 0o644}}}}
 }
 
 func mountsBelow(t *testing.T, dir string) []string {
@@ -120,6 +121,22 @@ func teardown(t *testing.T, m *Manager, pod Pod) {
 
 func disk(name string) corev1.Volume {
 	return corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}
+}
+
+// projectedOf is a volume whose files are the Pod's Files.
+func projectedOf(name, source string) corev1.Volume {
+	v := corev1.Volume{Name: name}
+	switch source {
+	case "configMap":
+		v.ConfigMap = &corev1.ConfigMapVolumeSource{}
+	case "secret":
+		v.Secret = &corev1.SecretVolumeSource{}
+	case "downwardAPI":
+		v.DownwardAPI = &corev1.DownwardAPIVolumeSource{}
+	case "projected":
+		v.Projected = &corev1.ProjectedVolumeSource{}
+	}
+	return v
 }
 
 func memory(name, limit string) corev1.Volume {

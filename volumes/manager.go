@@ -35,6 +35,15 @@ type Pod struct {
 
 	// FSGroup, when set, owns new volumes and the files made in them.
 	FSGroup *int64
+
+	// Files has, by volume, what the volumes of the types configMap, secret,
+	// downwardAPI and projected consist of. A volume without an entry keeps
+	// what it has.
+	Files map[string]Files
+
+	// Nested has, by volume, the directories below it on which containers
+	// mount other volumes. Only read-only types need to know.
+	Nested map[string][]string
 }
 
 // Volume is one that is set up.
@@ -100,7 +109,7 @@ type Manager struct {
 // New returns a Manager. It touches nothing.
 func New(c Config) *Manager {
 	return &Manager{
-		types:             []volumeType{emptyDir{}, hostPath{allowed: c.AllowedHostPaths}},
+		types:             append([]volumeType{emptyDir{}, hostPath{allowed: c.AllowedHostPaths}}, projections()...),
 		recursiveReadOnly: recursiveReadOnlySupported(),
 	}
 }

@@ -17,8 +17,8 @@ func TestUnsupported(t *testing.T) {
 	err := m.Check([]corev1.Volume{
 		disk("fine"),
 		{Name: "default"},
-		{Name: "s", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{}}},
-		{Name: "p", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{}}},
+		{Name: "s", VolumeSource: corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{}}},
+		{Name: "p", VolumeSource: corev1.VolumeSource{ISCSI: &corev1.ISCSIVolumeSource{}}},
 		{Name: "h", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{Medium: "HugePages-2Mi"}}},
 		{Name: "x", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{Medium: "Tape"}}},
 		host("a", "relative", ""),
@@ -27,8 +27,8 @@ func TestUnsupported(t *testing.T) {
 		disk("../x"),
 	})
 	want := strings.Join([]string{
-		`spec.volumes[2].secret: not supported`,
-		`spec.volumes[3].projected: not supported`,
+		`spec.volumes[2].csi: not supported`,
+		`spec.volumes[3].iscsi: not supported`,
 		`spec.volumes[4].emptyDir.medium: HugePages-2Mi is not supported: use Memory or leave it out`,
 		`spec.volumes[5].emptyDir.medium: "Tape" is unknown`,
 		`spec.volumes[6].hostPath.path: "relative" is not an absolute path`,
@@ -41,7 +41,7 @@ func TestUnsupported(t *testing.T) {
 	}
 	// Nothing is made when one volume is refused.
 	pod := newPod(t, "pod")
-	if _, err := m.Setup(context.Background(), pod, []corev1.Volume{disk("fine"), {Name: "s", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{}}}}); err == nil {
+	if _, err := m.Setup(context.Background(), pod, []corev1.Volume{disk("fine"), {Name: "s", VolumeSource: corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{}}}}); err == nil {
 		t.Error("no error")
 	}
 	if exists(filepath.Join(pod.Dir, volumesDir)) {

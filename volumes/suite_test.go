@@ -18,6 +18,10 @@ func kinds(t *testing.T) map[string]corev1.Volume {
 	return map[string]corev1.Volume{
 		"emptyDir":        disk("v"),
 		"emptyDir memory": memory("v", "1Mi"),
+		"configMap":       projectedOf("v", "configMap"),
+		"secret":          projectedOf("v", "secret"),
+		"downwardAPI":     projectedOf("v", "downwardAPI"),
+		"projected":       projectedOf("v", "projected"),
 		"hostPath":        host("v", mkdir(t, filepath.Join(t.TempDir(), "host")), corev1.HostPathDirectory),
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/minikubelet/minikubelet/apiserver"
 	"github.com/minikubelet/minikubelet/apiserver/pki"
+	"github.com/minikubelet/minikubelet/apiserver/rbac"
 	"github.com/minikubelet/minikubelet/podmgr"
 	"github.com/minikubelet/minikubelet/podmgr/plan"
 )
@@ -42,9 +43,18 @@ type front struct {
 
 // openFront listens and writes the kubeconfig.
 func (a *Agent) openFront() (_ *front, err error) {
+	var users *apiserver.TokenFile
+	if a.cfg.TokenAuthFile != "" {
+		if users, err = apiserver.LoadTokenFile(a.cfg.TokenAuthFile); err != nil {
+			return nil, err
+		}
+	}
+	if err := rbac.Bootstrap(a.store); err != nil {
+		return nil, err
+	}
 	f := &front{agent: a, server: apiserver.New(apiserver.Config{
 		Store: a.store, NodeName: a.cfg.NodeName, Version: KubernetesVersion(),
-		Summary: plan.Summary, AskToEnd: podmgr.AskToEnd, Logs: logs{a}, Log: a.log,
+		Summary: plan.Summary, AskToEnd: podmgr.AskToEnd, Logs: logs{a}, TokenFile: users, Log: a.log,
 	})}
 	if f.socket, err = apiserver.Listen(filepath.Join(a.cfg.RunDir, "api.sock")); err != nil {
 		return nil, err
@@ -140,6 +150,7 @@ func (f *front) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan error, 2)
+	go f.aggregate(ctx)
 	go func() { done <- apiserver.Serve(ctx, f.socket, nil, f.server.Trusted(), f.agent.log) }()
 	if f.tcp == nil {
 		return <-done
@@ -149,6 +160,13 @@ func (f *front) run(ctx context.Context) error {
 	first := <-done
 	cancel()
 	return errors.Join(first, <-done)
+}
+
+// aggregate keeps the aggregated ClusterRoles' rules.
+func (f *front) aggregate(ctx context.Context) {
+	if err := rbac.Aggregate(ctx, f.agent.store, f.agent.log); err != nil {
+		f.agent.log.Error("aggregated ClusterRoles are no longer kept up to date; restart the agent", "err", err)
+	}
 }
 
 // renew keeps the certificates good.

@@ -44,6 +44,9 @@ type Config struct {
 	// default /etc/minikubelet/kubeconfig, or kubeconfig in a data directory of its
 	// own.
 	Kubeconfig string `json:"kubeconfig,omitempty"`
+	// TokenAuthFile has users of the API with tokens of their own, in kube-apiserver's
+	// form: token,name,uid,"group,group". It is read at start.
+	TokenAuthFile string `json:"tokenAuthFile,omitempty"`
 
 	// ContainerdAddress is the socket of a containerd to use instead of our own.
 	ContainerdAddress string `json:"containerdAddress,omitempty"`
@@ -141,6 +144,7 @@ func (c *Config) complete() error {
 	for name, path := range map[string]*string{
 		"dataDir": &c.DataDir, "runDir": &c.RunDir, "logDir": &c.LogDir, "manifests": &c.Manifests,
 		"registryHosts": &c.RegistryHosts, "registryAuth": &c.RegistryAuth, "kubeconfig": &c.Kubeconfig,
+		"tokenAuthFile": &c.TokenAuthFile,
 	} {
 		if *path == "" {
 			continue

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/minikubelet/minikubelet/apiserver/rbac"
 	"github.com/minikubelet/minikubelet/store"
 )
 
@@ -43,7 +44,9 @@ type Config struct {
 	AskToEnd func(pod *corev1.Pod, seconds *int64) bool
 	// Logs reads containers' logs.
 	Logs LogReader
-	Log  *slog.Logger
+	// TokenFile has users with tokens of their own; nil when there are none.
+	TokenFile *TokenFile
+	Log       *slog.Logger
 }
 
 // Server is the API. It is safe for concurrent use.
@@ -52,15 +55,16 @@ type Server struct {
 	codecs  codecs
 	kinds   []*kind
 	byName  map[schema.GroupVersionResource]*kind
-	flight  chan struct{}
-	watches chan struct{}
+	policy  *rbac.Policy
+	flight  *places
+	watches *places
 }
 
 // New makes a server.
 func New(cfg Config) *Server {
 	s := &Server{
 		cfg: cfg, byName: make(map[schema.GroupVersionResource]*kind),
-		flight: make(chan struct{}, inFlightMax), watches: make(chan struct{}, watchesMax),
+		policy: rbac.New(cfg.Store), flight: newPlaces("requests", inFlightMax), watches: newPlaces("watches", watchesMax),
 	}
 	s.kinds = []*kind{configMapKind(), eventKind(), namespaceKind(), nodeKind(), podKind(&s.cfg), secretKind()}
 	for _, k := range s.kinds {
@@ -70,67 +74,38 @@ func New(cfg Config) *Server {
 	return s
 }
 
-// ServeHTTP answers whoever has proved by a certificate of the node's CA to be its
-// administrator; others see health and version.
+// ServeHTTP answers whoever proves who they are, as far as they are allowed to ask;
+// others see health and version.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
-		if !public(r.URL.Path) {
-			s.fail(w, r, anonymous(r))
-			return
-		}
-	}
-	s.Trusted().ServeHTTP(w, r)
-}
-
-// public paths need no certificate.
-func public(path string) bool {
-	switch strings.TrimSuffix(path, "/") {
-	case "/healthz", "/livez", "/readyz", "/version":
-		return true
-	}
-	return false
-}
-
-func anonymous(r *http.Request) error {
-	if r.Header.Get("Authorization") != "" {
-		return apierrors.NewUnauthorized("Unauthorized")
-	}
-	req, err := parse(r)
-	if err != nil || req.resource == "" {
-		return forbidden("forbidden: User \"system:anonymous\" cannot " + strings.ToLower(r.Method) + " path \"" + r.URL.Path + "\"")
-	}
-	scope := "at the cluster scope"
-	if req.namespace != "" {
-		scope = "in the namespace \"" + req.namespace + "\""
-	}
-	return forbidden(req.resource + " is forbidden: User \"system:anonymous\" cannot " + req.verb + " resource \"" + req.resource +
-		"\" in API group \"" + req.group + "\" " + scope)
-}
-
-func forbidden(message string) error {
-	return &apierrors.StatusError{ErrStatus: metav1.Status{
-		Status: metav1.StatusFailure, Code: http.StatusForbidden, Reason: metav1.StatusReasonForbidden, Message: message,
-	}}
-}
-
-// Trusted answers everybody: for a socket that only the administrator can open.
-func (s *Server) Trusted() http.Handler { return http.HandlerFunc(s.serve) }
-
-// serve bounds the request and finds who answers it.
-func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
-	req, bad := parse(r)
-	k, sub := s.find(req)
-	places, what := s.flight, "requests"
-	if bad == nil && isLong(r, req, sub) {
-		places, what = s.watches, "watches"
-	}
-	select {
-	case places <- struct{}{}:
-		defer func() { <-places }()
-	default:
-		s.fail(w, r, apierrors.NewTooManyRequests("too many "+what+" at the same time, please try again later", 1))
+	who, err := s.authenticate(r)
+	if err != nil {
+		s.fail(w, r, err)
 		return
 	}
+	s.serve(w, r, who)
+}
+
+// Trusted answers everybody as an administrator: for a socket that only the
+// administrator can open.
+func (s *Server) Trusted() http.Handler {
+	admin := socketIdentity()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, admin) })
+}
+
+// serve bounds the request, sees whether it is allowed and finds who answers it.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, who *Identity) {
+	req, bad := parse(r)
+	k, sub := s.find(req)
+	places := s.flight
+	if bad == nil && isLong(r, req, sub) {
+		places = s.watches
+	}
+	giveBack, err := places.take(who)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	defer giveBack()
 	deadline := time.Now().Add(requestTime)
 	if sub != nil && sub.long {
 		deadline = time.Time{}
@@ -141,7 +116,14 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if sub == nil || !sub.long {
 		r.Body = http.MaxBytesReader(w, r.Body, bodyMax)
 	}
-	if s.special(w, r) {
+	if who, err = s.impersonate(r, who); err == nil && !public(r) {
+		err = s.authorize(who, wanted(r, req, bad == nil))
+	}
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	if r = as(r, who); s.special(w, r) {
 		return
 	}
 	if bad == nil {

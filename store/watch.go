@@ -5,6 +5,7 @@ package store
 import (
 	"context"
 	"errors"
+	"sort"
 	"sync"
 )
 
@@ -62,11 +63,11 @@ func (r *ring) since(revision uint64) ([]Event, error) {
 	if revision < r.floor {
 		return nil, ErrTooOld
 	}
+	at := func(i int) Event { return r.events[(r.next+i)%len(r.events)] }
+	first := sort.Search(len(r.events), func(i int) bool { return at(i).Revision > revision })
 	var out []Event
-	for i := range r.events {
-		if e := r.events[(r.next+i)%len(r.events)]; e.Revision > revision {
-			out = append(out, e)
-		}
+	for i := first; i < len(r.events); i++ {
+		out = append(out, at(i))
 	}
 	return out, nil
 }

@@ -57,6 +57,7 @@ func fields(to, from *agent.Config) map[string]func() {
 		"data-dir": func() { to.DataDir = from.DataDir }, "run-dir": func() { to.RunDir = from.RunDir },
 		"log-dir": func() { to.LogDir = from.LogDir }, "node-name": func() { to.NodeName = from.NodeName },
 		"listen": func() { to.Listen = from.Listen }, "kubeconfig": func() { to.Kubeconfig = from.Kubeconfig },
+		"token-auth-file": func() { to.TokenAuthFile = from.TokenAuthFile },
 		"manifests": func() { to.Manifests = from.Manifests }, "containerd-address": func() { to.ContainerdAddress = from.ContainerdAddress },
 		"containerd-namespace": func() { to.ContainerdNamespace = from.ContainerdNamespace }, "runc": func() { to.Runc = from.Runc },
 		"bridge": func() { to.Bridge = from.Bridge }, "pod-subnet": func() { to.PodSubnet = from.PodSubnet },

@@ -126,6 +126,7 @@ func (w *worker) container(ctx context.Context, pod *corev1.Pod, c *corev1.Conta
 		ID: id, Pod: runtimePod(pod), Kind: kind, Name: c.Name, Attempt: a.Attempt, SandboxID: stage.id,
 		Labels: map[string]string{
 			labelSpecHash: api.ContainerHash(c), labelBackOff: a.BackOff.String(), labelSandboxAttempt: strconv.Itoa(stage.attempt),
+			labelRound: strconv.Itoa(a.Round),
 		},
 		Image:       w.imageName(c.Image),
 		LogPath:     filepath.Join(w.logDir(pod), c.Name, strconv.Itoa(a.Attempt)+".log"),

@@ -23,6 +23,8 @@ const (
 	labelBackOff  = "minikubelet/back-off"
 	// labelSandboxAttempt is the attempt of the sandbox that the container joined.
 	labelSandboxAttempt = "minikubelet/sandbox-attempt"
+	// labelRound counts the restarts of all containers before; absent: none.
+	labelRound = "minikubelet/round"
 )
 
 // sandboxStage is what the worker knows of the sandbox in use beyond its pause
@@ -53,7 +55,7 @@ func (w *worker) look(ctx context.Context) plan.Input {
 	w.mu.Lock()
 	pod := w.pod
 	in := plan.Input{
-		Pod: pod, Last: w.last, Refused: w.refused, Now: time.Now(),
+		Pod: pod, Last: withForeignConditions(w.last, &pod.Status), Refused: w.refused, Now: time.Now(),
 		Node: plan.Node{HostIPs: w.m.cfg.HostIPs}, QOSClass: cgroups.QOSClass(pod),
 		Seen: plan.Seen{
 			Failures: maps.Clone(w.failures),
@@ -131,6 +133,7 @@ func (w *worker) seenContainer(pod *corev1.Pod, s *runtime.Status, busy map[stri
 	// Labels of our own making: a missing one counts as zero.
 	c.BackOff, _ = time.ParseDuration(s.Labels[labelBackOff])
 	c.SandboxAttempt, _ = strconv.Atoi(s.Labels[labelSandboxAttempt])
+	c.Round, _ = strconv.Atoi(s.Labels[labelRound])
 	switch s.State {
 	case runtime.StateCreating:
 		c.State = plan.Unknown

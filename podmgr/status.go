@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"github.com/minikubelet/minikubelet/podmgr/plan"
 	"github.com/minikubelet/minikubelet/store"
 )
 
@@ -105,6 +106,31 @@ func (sw *statusWriter) write(status *corev1.PodStatus) error {
 	if string(pod.UID) != sw.uid {
 		return nil // a new Pod of the same name
 	}
-	pod.Status = *status
+	pod.Status = withForeignConditions(*status, &pod.Status)
 	return sw.store.Update(Pods, &pod)
+}
+
+// foreignConditions are those that others set, through pods/status: readiness gates
+// for instance.
+func foreignConditions(s *corev1.PodStatus) []corev1.PodCondition {
+	var all []corev1.PodCondition
+	for _, c := range s.Conditions {
+		if !plan.OwnsCondition(c.Type) {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// withForeignConditions is a status of ours with the conditions of others as they
+// stand in the store: theirs are never written back from memory.
+func withForeignConditions(own corev1.PodStatus, stored *corev1.PodStatus) corev1.PodStatus {
+	all := foreignConditions(stored)
+	for _, c := range own.Conditions {
+		if plan.OwnsCondition(c.Type) {
+			all = append(all, c)
+		}
+	}
+	own.Conditions = all
+	return own
 }

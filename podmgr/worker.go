@@ -73,7 +73,7 @@ func newWorker(m *Manager, pod *corev1.Pod) *worker {
 }
 
 // setPod takes a new version of the Pod from the store. Versions that differ in
-// the status alone, our own writes, wake nobody.
+// our own part of the status alone wake nobody.
 func (w *worker) setPod(pod *corev1.Pod) {
 	w.mu.Lock()
 	old := w.pod
@@ -83,7 +83,8 @@ func (w *worker) setPod(pod *corev1.Pod) {
 	}
 	w.mu.Unlock()
 	if old.Generation != pod.Generation || !equality.Semantic.DeepEqual(old.DeletionTimestamp, pod.DeletionTimestamp) ||
-		!equality.Semantic.DeepEqual(old.Spec, pod.Spec) {
+		!equality.Semantic.DeepEqual(old.Spec, pod.Spec) ||
+		!equality.Semantic.DeepEqual(foreignConditions(&old.Status), foreignConditions(&pod.Status)) {
 		w.wakeUp()
 	}
 }

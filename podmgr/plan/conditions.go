@@ -23,7 +23,7 @@ const (
 func (v *view) conditions(s *corev1.PodStatus) []corev1.PodCondition {
 	var all []corev1.PodCondition
 	for _, c := range v.Last.Conditions {
-		if !ours(c.Type) {
+		if !OwnsCondition(c.Type) {
 			all = append(all, c)
 		}
 	}
@@ -34,12 +34,18 @@ func (v *view) conditions(s *corev1.PodStatus) []corev1.PodCondition {
 	} {
 		all = append(all, v.dated(c))
 	}
+	if couldRestartAll(&v.Pod.Spec) {
+		all = append(all, v.dated(v.restartingCondition(s.Phase)))
+	}
 	return all
 }
 
-func ours(t corev1.PodConditionType) bool {
+// OwnsCondition says whether a condition of a Pod is the node's own. The others come
+// from outside, readiness gates for instance, and are kept as they are in Input.Last.
+func OwnsCondition(t corev1.PodConditionType) bool {
 	switch t {
-	case corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.PodReady, corev1.ContainersReady, corev1.PodScheduled:
+	case corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.PodReady, corev1.ContainersReady, corev1.PodScheduled,
+		corev1.AllContainersRestarting:
 		return true
 	}
 	return false

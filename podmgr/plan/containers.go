@@ -73,7 +73,7 @@ func (v *view) fromRecord(m *member, s *corev1.ContainerStatus) {
 		s.State = corev1.ContainerState{Terminated: ended(m.ran)}
 	}
 	if m.before != nil {
-		s.LastTerminationState.Terminated = ended(m.before)
+		s.LastTerminationState.Terminated = endedBefore(m)
 	}
 	if last == nil {
 		return
@@ -89,9 +89,17 @@ func (v *view) fromRecord(m *member, s *corev1.ContainerStatus) {
 		// It was waiting to be restarted and is reported as ended again.
 		s.LastTerminationState = corev1.ContainerState{}
 		if m.before != nil {
-			s.LastTerminationState.Terminated = ended(m.before)
+			s.LastTerminationState.Terminated = endedBefore(m)
 		}
 	}
+}
+
+// endedBefore is the end of the attempt before the newest.
+func endedBefore(m *member) *corev1.ContainerStateTerminated {
+	if m.before.Round < m.ran.Round {
+		return endedWithRound(m, m.before)
+	}
+	return ended(m.before)
 }
 
 // whileWaiting says of a container that is not running why it isn't.
@@ -109,6 +117,12 @@ func (v *view) whileWaiting(m *member, s *corev1.ContainerStatus) {
 	}
 	if s.State.Terminated != nil {
 		s.LastTerminationState = s.State
+	}
+	if m.ran != nil && m.ran.Round < v.round {
+		s.LastTerminationState.Terminated = endedWithRound(m, m.ran)
+		if reason == "" {
+			reason, message = restartingAllContainers, restartAllMessage
+		}
 	}
 	s.State = v.waitingState(reason, message)
 }

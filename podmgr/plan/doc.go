@@ -11,12 +11,15 @@
 // of ours.
 //
 // The rules are those of the kubelet of Kubernetes 1.36 (computePodActions,
-// getPhase, convertToAPIContainerStatuses, the status manager), with three
+// getPhase, convertToAPIContainerStatuses, the status manager), with four
 // decisions of our own:
 //   - Containers are made ahead of their turn where nobody can tell (ahead.go).
 //   - A changed image of an init container starts the whole Pod over.
 //   - A Pod under restartPolicy Never whose sandbox dies before an app started
 //     and without any container's failure starts over; the kubelet lets it hang.
+//   - A container that asks for RestartAllContainers waits for its back-off like any
+//     other, and keeps its own end in the status; the kubelet starts it at once, for
+//     ever, and forgets how it ended.
 //
 // Invariants, asserted by the property tests: no app container starts before
 // every init container succeeded in this sandbox; init containers run one at a
@@ -31,6 +34,7 @@
 //	start.go    bringing the Pod up: whose turn it is
 //	sandbox.go  sandboxes: made, lost, started over
 //	ahead.go    what may be made before its turn
+//	round.go    all containers restarted together
 //	restart.go  whether a container comes back, and when
 //	images.go   pulls and their back-off
 //	end.go      stopping everything: deletion, terminal phase, deadline

@@ -184,13 +184,18 @@ func (j *judge) mayStart(a Action) error {
 	if j.live(a.Container) != nil {
 		return fmt.Errorf("another instance runs")
 	}
+	for _, other := range j.containers {
+		if other.Round != c.Round && (other.State == Running || other.Round > c.Round) {
+			return fmt.Errorf("%s is of another round", other.ID)
+		}
+	}
 	isApp := true
 	for _, i := range j.pod.Spec.InitContainers {
 		if i.Name == a.Container {
 			isApp = false
 			break
 		}
-		if err := j.passed(i, c.SandboxID, j.appRan(c.SandboxID)); err != nil {
+		if err := j.passed(i, c, j.appRan(c)); err != nil {
 			return err
 		}
 	}
@@ -198,34 +203,35 @@ func (j *judge) mayStart(a Action) error {
 		return nil
 	}
 	for _, i := range j.pod.Spec.InitContainers {
-		if r := j.live(i.Name); r != nil && i.RestartPolicy == nil && (i.Name != a.Container) && !j.isSidecar(a.Container) {
+		if r := j.live(i.Name); r != nil && !isSidecar(&i) && (i.Name != a.Container) && !j.isSidecar(a.Container) {
 			return fmt.Errorf("init container %s runs", r.ID)
 		}
 	}
 	return nil
 }
 
-// passed says whether an init container did its work in a sandbox. A sidecar may be
+// passed says whether an init container did its work in the sandbox and the round of
+// the next container. A sidecar may be
 // down for the moment once apps ran.
-func (j *judge) passed(i corev1.Container, sandbox string, appRan bool) error {
+func (j *judge) passed(i corev1.Container, next *Container, appRan bool) error {
 	for _, c := range j.containers {
-		if c.Name != i.Name || c.SandboxID != sandbox {
+		if c.Name != i.Name || c.SandboxID != next.SandboxID || c.Round != next.Round {
 			continue
 		}
-		if i.RestartPolicy == nil && c.State == Exited && c.ExitCode == 0 || i.RestartPolicy != nil && c.State == Running {
+		if !isSidecar(&i) && c.State == Exited && c.ExitCode == 0 || isSidecar(&i) && c.State == Running {
 			return nil
 		}
 	}
-	if i.RestartPolicy != nil && appRan {
+	if isSidecar(&i) && appRan {
 		return nil
 	}
 	return fmt.Errorf("init container %s has not passed", i.Name)
 }
 
-func (j *judge) appRan(sandbox string) bool {
+func (j *judge) appRan(next *Container) bool {
 	for _, c := range j.containers {
 		for _, app := range j.pod.Spec.Containers {
-			if c.Name == app.Name && c.SandboxID == sandbox && (c.State == Running || c.State == Exited) {
+			if c.Name == app.Name && c.SandboxID == next.SandboxID && c.Round == next.Round && (c.State == Running || c.State == Exited) {
 				return true
 			}
 		}
@@ -236,10 +242,14 @@ func (j *judge) appRan(sandbox string) bool {
 func (j *judge) isSidecar(name string) bool {
 	for _, i := range j.pod.Spec.InitContainers {
 		if i.Name == name {
-			return i.RestartPolicy != nil
+			return isSidecar(&i)
 		}
 	}
 	return false
+}
+
+func isSidecar(c *corev1.Container) bool {
+	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
 }
 
 func (j *judge) sandboxByID(id string) *Sandbox {

@@ -25,10 +25,12 @@ func TestModel(t *testing.T) {
 		{restartPolicy: "Never", init: []string{"i", "j"}, app: []string{"a"}},
 		{restartPolicy: "OnFailure", init: []string{"s*"}, app: []string{"a"}},
 		{restartPolicy: "Always", init: []string{"s*"}, app: []string{"a"}, hooks: true},
+		{restartPolicy: "Never", init: []string{"i"}, app: []string{"a", "b"}, restartAll: true},
+		{restartPolicy: "Always", init: []string{"s*"}, app: []string{"a"}, restartAll: true},
 	}
 	for _, o := range pods {
 		o.grace, o.pull = 30, "IfNotPresent"
-		t.Run(fmt.Sprintf("%s init %v hooks %v", o.restartPolicy, o.init, o.hooks), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%s init %v app %v hooks %v restart all %v", o.restartPolicy, o.init, o.app, o.hooks, o.restartAll), func(t *testing.T) {
 			t.Parallel()
 			m := &model{seen: map[string]int{}}
 			if err := m.explore(&judge{world: newWorld(makePod(o)), hooks: o.hooks}, *modelDepth); err != nil {
@@ -107,7 +109,7 @@ func (j *judge) state() string {
 		s = append(s, b.ID+string(b.State))
 	}
 	for _, c := range j.containers {
-		s = append(s, fmt.Sprint(c.ID, c.State, c.SandboxID, c.SpecHash, c.BackOff, c.ExitCode, c.PostStart.Result, c.PreStop.Result, j.now.Sub(c.FinishedAt) > c.BackOff))
+		s = append(s, fmt.Sprint(c.ID, c.State, c.SandboxID, c.SpecHash, c.Round, c.BackOff, c.ExitCode, c.PostStart.Result, c.PreStop.Result, j.now.Sub(c.FinishedAt) > c.BackOff))
 	}
 	for key, a := range j.busy {
 		s = append(s, "busy "+key+string(a.Kind)+a.ID)

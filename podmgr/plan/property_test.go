@@ -56,6 +56,7 @@ func drawPod(t *rapid.T) podOptions {
 		pull:          rapid.SampledFrom([]string{"IfNotPresent", "Always"}).Draw(t, "pull"),
 		grace:         30,
 		hooks:         rapid.IntRange(0, 2).Draw(t, "hooks") == 0,
+		restartAll:    rapid.IntRange(0, 2).Draw(t, "restart all") == 0,
 	}
 	limit := rapid.SampledFrom([]string{"", ":64Mi"}).Draw(t, "limit")
 	for i := range rapid.IntRange(0, 3).Draw(t, "inits") {
@@ -89,6 +90,9 @@ func (j *judge) possible() []string {
 	for _, c := range j.containers {
 		if c.State == Running {
 			events = append(events, "exit0 "+c.Name, "exit1 "+c.Name)
+			if couldRestartAll(&j.pod.Spec) {
+				events = append(events, "exit3 "+c.Name)
+			}
 		}
 	}
 	for i, s := range j.sandboxes {
@@ -133,6 +137,8 @@ func (j *judge) let(event string) {
 		j.exit(j.live(rest), 0, 0)
 	case "exit1":
 		j.exit(j.live(rest), 1, 0)
+	case "exit3":
+		j.exit(j.live(rest), 3, 0)
 	case "sandbox":
 		j.sandboxes[len(j.sandboxes)-1].State = Exited
 	case "change":
@@ -154,7 +160,7 @@ func (j *judge) calm() error {
 			moved = true
 		}
 		for _, i := range j.pod.Spec.InitContainers {
-			if c := j.live(i.Name); c != nil && i.RestartPolicy == nil {
+			if c := j.live(i.Name); c != nil && !isSidecar(&i) {
 				j.exit(c, 0, 0)
 				moved = true
 			}

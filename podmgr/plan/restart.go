@@ -29,7 +29,7 @@ func (v *view) wanted(m *member) bool {
 		return true
 	case m.running():
 		return false
-	case v.startsOver() || v.changed(m.ran):
+	case v.startsOver() || v.changed(m.ran) || v.restarting || m.ran.Round < v.round:
 		return true
 	case m.role == initRole:
 		return !v.succeeded(m)
@@ -47,7 +47,7 @@ func (v *view) succeeded(m *member) bool {
 // the next: what the Pod's phase depends on.
 func (v *view) comesBack(m *member) bool {
 	if m.role == initRole && m.ran != nil && !m.running() && exitCode(m.ran) != 0 {
-		return v.startsOver() || v.changed(m.ran) || shouldRestart(m.spec, &v.Pod.Spec, exitCode(m.ran))
+		return v.startsOver() || v.changed(m.ran) || v.restarting || m.ran.Round < v.round || shouldRestart(m.spec, &v.Pod.Spec, exitCode(m.ran))
 	}
 	return v.wanted(m)
 }
@@ -58,7 +58,7 @@ func (v *view) comesBack(m *member) bool {
 func shouldRestart(c *corev1.Container, spec *corev1.PodSpec, exit int32) bool {
 	policy := spec.RestartPolicy
 	if c.RestartPolicy != nil {
-		if ruleMatches(c.RestartPolicyRules, exit) {
+		if matchingRule(c, exit) != nil {
 			return true
 		}
 		policy = corev1.RestartPolicy(*c.RestartPolicy)
@@ -73,10 +73,11 @@ func shouldRestart(c *corev1.Container, spec *corev1.PodSpec, exit int32) bool {
 	}
 }
 
-// ruleMatches says whether a restart rule applies to the exit code. All actions of
-// Kubernetes 1.36 mean a restart of the container at least.
-func ruleMatches(rules []corev1.ContainerRestartRule, exit int32) bool {
-	for _, r := range rules {
+// matchingRule is the first restart rule that applies to the exit code, nil if none
+// does. All actions of Kubernetes 1.36 mean a restart of the container at least.
+func matchingRule(c *corev1.Container, exit int32) *corev1.ContainerRestartRule {
+	for i := range c.RestartPolicyRules {
+		r := &c.RestartPolicyRules[i]
 		if r.ExitCodes == nil {
 			continue
 		}
@@ -85,10 +86,10 @@ func ruleMatches(rules []corev1.ContainerRestartRule, exit int32) bool {
 			listed = listed || code == exit
 		}
 		if listed == (r.ExitCodes.Operator == corev1.ContainerRestartRuleOnExitCodesOpIn) {
-			return true
+			return r
 		}
 	}
-	return false
+	return nil
 }
 
 // attempt is the number of the next attempt at a container. Counts go on over
@@ -113,7 +114,8 @@ func (v *view) backOff(m *member) (until time.Time, record time.Duration) {
 	if m.ran == nil && m.attempt() > 0 {
 		return time.Time{}, crashFirst
 	}
-	return crashLoop(m.ran, m.ran != nil && v.changed(m.ran))
+	victim := m.ran != nil && m.ran.Round < v.round && !restartsAll(m.spec, m.ran)
+	return crashLoop(m.ran, victim || m.ran != nil && v.changed(m.ran))
 }
 
 // backingOff says whether the container's next start waits for its back-off, with

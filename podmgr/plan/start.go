@@ -15,6 +15,9 @@ func (v *view) bringUp(d *draft) {
 	if !v.keepSandbox(d) {
 		return
 	}
+	if v.endRound(d) {
+		return
+	}
 	turn, ahead := v.order()
 	for _, m := range turn {
 		v.bring(d, m)
@@ -130,7 +133,7 @@ func (v *view) create(d *draft, m *member) {
 	}
 	_, record := v.backOff(m)
 	d.do(Action{Kind: CreateContainer, Container: m.spec.Name, Attempt: m.attempt(),
-		SandboxID: v.sandbox.ID, BackOff: record, Image: m.spec.Image})
+		SandboxID: v.sandbox.ID, Round: v.round, BackOff: record, Image: m.spec.Image})
 }
 
 // stop ends a running container, after its preStop hook. An event of the reason

@@ -35,7 +35,7 @@ import (
 //	delete grace=30
 //	refuse OutOfcpu message… | admit
 //	(hold, fail, image, pull and stubborn before the first of the others set the scene)
-//	edit c subpath|bidirectional|podip|secret|shared|podlimit=1Gi|startup|readiness|liveness|hooks|preStop|restart-on=3|gate=x   changes to the spec before the first step
+//	edit c subpath|bidirectional|podip|secret|shared|podlimit=1Gi|startup|readiness|liveness|hooks|preStop|restart-on=3|restart-all-on=3|gate=x   changes to the spec before the first step
 //	go                  nothing happens, but the agent looks
 //	status | conditions more of the status
 func TestStories(t *testing.T) {
@@ -231,17 +231,20 @@ func (s *story) edit(name, what string) {
 		c.ReadinessProbe = &corev1.Probe{}
 	case "liveness":
 		c.LivenessProbe = &corev1.Probe{TerminationGracePeriodSeconds: ptr(int64(5))}
-	case "restart-on":
+	case "restart-on", "restart-all-on":
 		code, err := strconv.Atoi(value)
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		never := corev1.ContainerRestartPolicyNever
-		c.RestartPolicy = &never
-		c.RestartPolicyRules = []corev1.ContainerRestartRule{{
-			Action:    corev1.ContainerRestartRuleActionRestart,
-			ExitCodes: &corev1.ContainerRestartRuleOnExitCodes{Operator: corev1.ContainerRestartRuleOnExitCodesOpIn, Values: []int32{int32(code)}},
-		}}
+		if c.RestartPolicy == nil {
+			never := corev1.ContainerRestartPolicyNever
+			c.RestartPolicy = &never
+		}
+		action := corev1.ContainerRestartRuleActionRestart
+		if key == "restart-all-on" {
+			action = corev1.ContainerRestartRuleActionRestartAllContainers
+		}
+		c.RestartPolicyRules = restartRule(action, int32(code))
 	case "hooks":
 		c.Lifecycle = &corev1.Lifecycle{PostStart: &corev1.LifecycleHandler{}, PreStop: &corev1.LifecycleHandler{}}
 	case "preStop":

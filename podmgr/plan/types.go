@@ -105,6 +105,9 @@ type Container struct {
 	// SandboxAttempt is that sandbox's attempt. It is how the attempts of sandboxes
 	// that are no longer there are known, so that none is used twice.
 	SandboxAttempt int
+	// Round counts how often all containers were restarted together before this
+	// attempt was made (Action.Round).
+	Round int
 	// State: a start that failed must leave the container Exited with exit code
 	// 128, StartedAt zero and the error in Message. One that stays Created is
 	// started again after the failure's back-off.
@@ -225,8 +228,9 @@ type Action struct {
 	ID string
 	// Attempt that is to be made (create).
 	Attempt int
-	// SandboxID that a new container joins.
+	// SandboxID that a new container joins, and Round to record with it.
 	SandboxID string
+	Round     int
 	// BackOff to record with a new container.
 	BackOff time.Duration
 	// Image reference (pull).

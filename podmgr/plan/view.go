@@ -47,6 +47,10 @@ type view struct {
 	outdated []*Sandbox
 	inits    []*member // init containers and sidecars, in order
 	apps     []*member
+	// round is the one that containers are made for; see round.go. restarting: the one
+	// before is being ended, or nothing of this one is there yet.
+	round      int
+	restarting bool
 	// strangers are containers that the spec does not have.
 	strangers []*Container
 }
@@ -69,6 +73,7 @@ func newView(in *Input) *view {
 		c := &in.Seen.Containers[i]
 		byName[c.Name] = append(byName[c.Name], c)
 	}
+	v.findRound(byName)
 	add := func(spec *corev1.Container, r role, statuses []corev1.ContainerStatus) *member {
 		m := &member{spec: spec, role: r, last: findStatus(statuses, spec.Name)}
 		v.sortOut(m, byName[spec.Name])
@@ -135,9 +140,9 @@ func wasStarted(c *Container, last *corev1.ContainerStatus) bool {
 	}
 }
 
-// current says whether the container belongs to the sandbox in use.
+// current says whether the container belongs to the sandbox in use and to the round.
 func (v *view) current(c *Container) bool {
-	return v.sandbox != nil && c.SandboxID == v.sandbox.ID && v.usable()
+	return v.sandbox != nil && c.SandboxID == v.sandbox.ID && c.Round == v.round && v.usable()
 }
 
 // usable says whether the newest sandbox can take containers, now or when it is

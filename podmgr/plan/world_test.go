@@ -137,7 +137,7 @@ func (w *world) complete(key string) {
 		}
 		w.containers = append(w.containers, Container{
 			ID: fmt.Sprintf("%s-%d", a.Container, a.Attempt), Name: a.Container, Attempt: a.Attempt, State: Created,
-			SandboxID: a.SandboxID, SandboxAttempt: attempt, SpecHash: w.hash[a.Container], BackOff: a.BackOff, CreatedAt: w.now,
+			SandboxID: a.SandboxID, SandboxAttempt: attempt, Round: a.Round, SpecHash: w.hash[a.Container], BackOff: a.BackOff, CreatedAt: w.now,
 		})
 	case StartContainer:
 		c := w.container(a.ID)
@@ -264,6 +264,7 @@ type podOptions struct {
 	deadline      int64
 	pull          string
 	hooks         bool // of apps and sidecars
+	restartAll    bool // exit code 3 of any container restarts all
 }
 
 func makePod(o podOptions) *corev1.Pod {
@@ -284,8 +285,18 @@ func makePod(o podOptions) *corev1.Pod {
 			name, c.RestartPolicy = strings.TrimSuffix(name, "*"), &always
 		}
 		c.Name, c.Image = name, "image-"+name
-		if o.hooks && (c.RestartPolicy != nil || slices.Contains(o.app, word)) {
+		if o.hooks && (isSidecar(&c) || slices.Contains(o.app, word)) {
 			c.Lifecycle = &corev1.Lifecycle{PostStart: &corev1.LifecycleHandler{}, PreStop: &corev1.LifecycleHandler{}}
+		}
+		if o.restartAll {
+			if c.RestartPolicy == nil {
+				own := corev1.ContainerRestartPolicy(o.restartPolicy)
+				c.RestartPolicy = &own
+				if slices.Contains(o.init, word) && own == corev1.ContainerRestartPolicyAlways {
+					*c.RestartPolicy = corev1.ContainerRestartPolicyOnFailure
+				}
+			}
+			c.RestartPolicyRules = restartRule(corev1.ContainerRestartRuleActionRestartAllContainers, 3)
 		}
 		if limited {
 			c.Resources.Limits = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse(memory)}
@@ -299,6 +310,13 @@ func makePod(o podOptions) *corev1.Pod {
 		pod.Spec.Containers = append(pod.Spec.Containers, make(word))
 	}
 	return pod
+}
+
+func restartRule(action corev1.ContainerRestartRuleAction, code int32) []corev1.ContainerRestartRule {
+	return []corev1.ContainerRestartRule{{
+		Action:    action,
+		ExitCodes: &corev1.ContainerRestartRuleOnExitCodes{Operator: corev1.ContainerRestartRuleOnExitCodesOpIn, Values: []int32{code}},
+	}}
 }
 
 func sortedKeys(m map[string]Action) []string {

@@ -31,13 +31,15 @@ const (
 	annotationSeen   = "kubernetes.io/config.seen"
 	annotationMirror = "kubernetes.io/config.mirror"
 	annotationFile   = "minikubelet/manifest"
+	// annotationAutomatic marks what the node makes by itself.
+	annotationAutomatic = "minikubelet/automatic"
 )
 
 // settle is how long a directory must be quiet before it is read: editors and
 // copies write in several steps.
 const settle = 20 * time.Millisecond
 
-// manifests keeps the store's Pods as the files of a directory say. A broken file
+// manifests keeps the store's Pods, and what they use, as the files of a directory say. A broken file
 // changes nothing: its last good version, or what the store has of it, stays.
 type manifests struct {
 	dir   string
@@ -55,6 +57,7 @@ type manifestFile struct {
 	size    int64
 	changed time.Time
 	pods    []*corev1.Pod
+	objects []fileObject
 }
 
 func newManifests(dir, node string, s *store.Store, log *slog.Logger) *manifests {
@@ -77,7 +80,7 @@ func (m *manifests) run(ctx context.Context) error {
 	if err := watcher.Add(m.dir); err != nil {
 		return fmt.Errorf("watch %s: %w", m.dir, err)
 	}
-	gone := m.podsGone(ctx)
+	gone := m.objectsGone(ctx)
 	quiet := time.NewTimer(0)
 	defer quiet.Stop()
 	for {
@@ -103,21 +106,26 @@ func (m *manifests) run(ctx context.Context) error {
 	}
 }
 
-// podsGone signals that a Pod left the store: its successor may come now.
-func (m *manifests) podsGone(ctx context.Context) <-chan struct{} {
+// objectsGone signals that a Pod or another object that may be from a file left
+// the store: its successor may come now.
+func (m *manifests) objectsGone(ctx context.Context) <-chan struct{} {
+	watched := []string{podmgr.Pods}
+	for _, kind := range api.ManifestKinds() {
+		watched = append(watched, kind.Resource)
+	}
 	gone := make(chan struct{}, 1)
 	go func() {
-		w := m.store.Watch(podmgr.Pods, m.store.Revision())
+		w := m.store.Watch(store.All, m.store.Revision())
 		defer func() { w.Close() }()
 		for {
 			e, err := w.Next(ctx)
 			if errors.Is(err, store.ErrTooOld) {
 				w.Close()
-				w = m.store.Watch(podmgr.Pods, m.store.Revision())
+				w = m.store.Watch(store.All, m.store.Revision())
 			} else if err != nil {
 				return
 			}
-			if err != nil || e.Type == store.Deleted {
+			if err != nil || e.Type == store.Deleted && slices.Contains(watched, e.Resource) {
 				select {
 				case gone <- struct{}{}:
 				default:
@@ -192,6 +200,10 @@ func (m *manifests) readFile(path string) {
 	}
 	file := manifestFile{size: info.Size(), changed: info.ModTime()}
 	for _, object := range loaded.Objects {
+		if object.Pod == nil {
+			file.objects = append(file.objects, fileObject{path, api.PodUID(m.node, path, object.Canonical), object})
+			continue
+		}
 		file.pods = append(file.pods, m.staticPod(path, object))
 	}
 	m.good[path] = file
@@ -240,6 +252,7 @@ func (m *manifests) sync() error {
 		paths = append(paths, path)
 	}
 	slices.Sort(paths)
+	errs := []error{m.syncObjects(paths)}
 	for _, path := range paths {
 		for _, pod := range m.good[path].pods {
 			key := pod.Namespace + "/" + pod.Name
@@ -250,7 +263,6 @@ func (m *manifests) sync() error {
 			wanted[key] = pod
 		}
 	}
-	var errs []error
 	for key, pod := range stored {
 		if pod.Annotations[annotationSource] == "file" && wanted[key] == nil && !m.broken[pod.Annotations[annotationFile]] {
 			errs = append(errs, m.end(pod, "its manifest is gone"))

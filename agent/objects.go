@@ -186,6 +186,7 @@ func (a *Agent) putNamespace(name string) error {
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"},
 		ObjectMeta: metav1.ObjectMeta{
 			Name: name, UID: uuid.NewUUID(), CreationTimestamp: metav1.Now(), Labels: map[string]string{corev1.LabelMetadataName: name},
+			Annotations: map[string]string{annotationAutomatic: "true"},
 		},
 		Spec:   corev1.NamespaceSpec{Finalizers: []corev1.FinalizerName{corev1.FinalizerKubernetes}},
 		Status: corev1.NamespaceStatus{Phase: corev1.NamespaceActive},

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/utils/ptr"
 
+	"github.com/minikubelet/minikubelet/api"
 	"github.com/minikubelet/minikubelet/podmgr"
 	"github.com/minikubelet/minikubelet/runtime"
 	"github.com/minikubelet/minikubelet/runtime/image"
@@ -23,6 +24,8 @@ import (
 type RunOptions struct {
 	Pods    []*corev1.Pod // defaulted and validated
 	Console *Console
+	// Objects are what the Pods use, defaulted and validated: no Pods.
+	Objects []api.Object
 	// Archives are image archives to import first.
 	Archives []string
 	// Interrupt asks for the end of the Pods; a second one shortens their grace
@@ -47,7 +50,11 @@ func Run(ctx context.Context, cfg Config, o RunOptions, log *slog.Logger) (statu
 			return 1, err
 		}
 	}
-	return a.runPods(ctx, o)
+	if err := addRunObjects(a.store, o.Objects); err != nil {
+		return 1, errors.Join(err, removeRunObjects(a.store))
+	}
+	status, err = a.runPods(ctx, o)
+	return status, errors.Join(err, removeRunObjects(a.store))
 }
 
 func (a *Agent) importArchive(ctx context.Context, path string, c *Console) error {

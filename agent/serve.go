@@ -107,13 +107,13 @@ func (a *Agent) followImages(ctx context.Context) {
 
 // forgetRuns ends Pods that a run left when it was killed: nobody waits for them.
 func (a *Agent) forgetRuns() error {
-	return a.each(func(pod *corev1.Pod) error {
+	return errors.Join(removeRunObjects(a.store), a.each(func(pod *corev1.Pod) error {
 		if pod.Annotations[annotationRun] == "" {
 			return nil
 		}
 		a.log.Info("ending a Pod whose run is gone", "pod", pod.Namespace+"/"+pod.Name)
 		return podmgr.RequestDeletion(a.store, pod.Namespace, pod.Name, ptr.To[int64](0))
-	})
+	}))
 }
 
 // each calls fn with every Pod of the store, as they were when it began.

@@ -20,10 +20,22 @@ import (
 // validated.
 type Object struct {
 	Source
+	// Pod is nil for an object of another kind.
 	Pod *corev1.Pod
+	// Other is an object that is no Pod, and Kind its kind.
+	Other Meta
+	Kind  *ManifestKind
 	// Canonical is the object as JSON with sorted keys and without defaults: the same
 	// for manifests that differ only in order, comments or notation.
 	Canonical []byte
+}
+
+// Meta is the object, whatever it is.
+func (o *Object) Meta() Meta {
+	if o.Pod != nil {
+		return o.Pod
+	}
+	return o.Other
 }
 
 // decoded is an Object on its way, with what later checks need.
@@ -34,9 +46,9 @@ type decoded struct {
 	faults []fault // decoding errors; their fields are missing in Pod
 }
 
-// Decode reads the Pods of a manifest: YAML or JSON, several documents (separated
-// by --- in YAML, one after another in JSON), each a Pod, a List (or PodList) of
-// Pods, or a JSON array of them. Decoding is strict: unknown, duplicate and
+// Decode reads the objects of a manifest: YAML or JSON, several documents
+// (separated by --- in YAML, one after another in JSON), each a Pod or another
+// object of ManifestKinds, a List (or PodList) of them, or a JSON array. Decoding is strict: unknown, duplicate and
 // mistyped fields are problems. All problems of all documents are returned;
 // objects with a problem are left out. The name is used in messages only.
 func Decode(name string, r io.Reader) ([]Object, []Problem) {
@@ -52,7 +64,7 @@ func Decode(name string, r io.Reader) ([]Object, []Problem) {
 	return objects, problems
 }
 
-// decodeAll returns everything that is recognisably a Pod, and the problems of
+// decodeAll returns everything that is recognisably an object, and the problems of
 // what is not.
 func decodeAll(name string, r io.Reader) ([]decoded, []Problem) {
 	data, err := readAll(r)
@@ -179,7 +191,7 @@ func listItems(value any) (items []any, path string, isList bool) {
 	return nil, "", false
 }
 
-// decode fills the Pod, and returns what keeps it from being one.
+// decode fills the object, and returns what keeps it from being one.
 func (d *decoded) decode(value any) string {
 	object, ok := value.(map[string]any)
 	if !ok {
@@ -190,19 +202,23 @@ func (d *decoded) decode(value any) string {
 	switch {
 	case kind == "" || apiVersion == "":
 		return "apiVersion and kind are required: expected apiVersion: v1 and kind: Pod"
-	case kind != "Pod" || apiVersion != "v1":
-		return fmt.Sprintf("kind %s (%s) is not supported: this node runs Pod (v1), alone or in a List (v1)", kind, apiVersion)
+	case kind == "Pod" && apiVersion == "v1":
+		d.Pod = new(corev1.Pod)
+	default:
+		if d.Kind = manifestKind(apiVersion, kind); d.Kind == nil {
+			return fmt.Sprintf("kind %s (%s) is not supported: manifests hold Pod, ConfigMap, Secret and Namespace (v1), alone or in a List (v1)", kind, apiVersion)
+		}
+		d.Other = d.Kind.New()
 	}
-	check := typeCheck{}
-	fitting, _ := check.clean(object, reflect.TypeFor[corev1.Pod](), "")
+	check := typeCheck{secret: d.Kind != nil && d.Kind.secret}
+	fitting, _ := check.clean(object, reflect.TypeOf(d.Meta()).Elem(), "")
 	d.faults = check.found
 	text, err := json.Marshal(fitting)
 	if err == nil {
-		d.Pod = new(corev1.Pod)
-		err = sigsjson.UnmarshalCaseSensitivePreserveInts(text, d.Pod)
+		err = sigsjson.UnmarshalCaseSensitivePreserveInts(text, d.Meta())
 	}
 	if err != nil {
-		return "cannot be decoded as a Pod: " + err.Error()
+		return fmt.Sprintf("cannot be decoded as a %s: %v", kind, err)
 	}
 	d.Canonical = text
 	return ""

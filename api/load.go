@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,7 +15,7 @@ import (
 
 // Manifest is a manifest that was read and checked.
 type Manifest struct {
-	// Objects are the defaulted Pods, each with its UID still to be given. Empty when
+	// Objects are the defaulted objects, each with its UID still to be given. Empty when
 	// there is any Problem: a manifest is taken whole or not at all.
 	Objects []Object
 	// Problems are errors.
@@ -23,8 +24,8 @@ type Manifest struct {
 	Warnings []Problem
 }
 
-// Load reads a manifest, defaults and validates its Pods, and checks that this node
-// honours their fields. It reports all errors of all documents at once.
+// Load reads a manifest, defaults and validates its objects, and checks that this
+// node honours the fields of Pods. It reports all errors of all documents at once.
 func Load(name string, r io.Reader, nodeName string) Manifest {
 	all, problems := decodeAll(name, r)
 	m := Manifest{Problems: problems}
@@ -33,12 +34,17 @@ func Load(name string, r io.Reader, nodeName string) Manifest {
 		d := &all[i]
 		m.Problems = append(m.Problems, d.decodingProblems()...)
 		m.Warnings = append(m.Warnings, d.dropServerFields()...)
-		Default(d.Pod)
+		if d.Pod != nil {
+			Default(d.Pod)
+		} else {
+			d.Kind.complete(d.Other)
+		}
 		m.check(d, nodeName)
-		key := d.Pod.Namespace + "/" + d.Pod.Name
-		if before, ok := first[key]; ok && d.Pod.Name != "" {
+		o := d.Meta()
+		key := strings.ToLower(o.GetObjectKind().GroupVersionKind().Kind) + " " + strings.TrimPrefix(o.GetNamespace()+"/"+o.GetName(), "/")
+		if before, ok := first[key]; ok && o.GetName() != "" {
 			m.Problems = append(m.Problems, d.problem(fault{"metadata.name",
-				fmt.Sprintf("pod %s is already in document %d, line %d of this file", key, before.Document, before.Line)}))
+				fmt.Sprintf("%s is already in document %d, line %d of this file", key, before.Document, before.Line)}))
 		} else {
 			first[key] = d.Source
 		}
@@ -52,7 +58,7 @@ func Load(name string, r io.Reader, nodeName string) Manifest {
 	return m
 }
 
-// check adds what validation and support have to say of a defaulted Pod.
+// check adds what validation and support have to say of a defaulted object.
 func (m *Manifest) check(d *decoded, nodeName string) {
 	add := func(errs field.ErrorList) {
 		for _, e := range errs {
@@ -61,12 +67,16 @@ func (m *Manifest) check(d *decoded, nodeName string) {
 			}
 		}
 	}
-	refused, warnings := Unsupported(d.Pod, nodeName)
-	if d.Pod.Name == "" && d.Pod.GenerateName != "" {
-		f := fault{"metadata.name", "a Pod from a manifest needs a fixed name; generateName works only over the API"}
+	if o := d.Meta(); o.GetName() == "" && o.GetGenerateName() != "" {
+		f := fault{"metadata.name", "a " + o.GetObjectKind().GroupVersionKind().Kind + " from a manifest needs a fixed name; generateName works only over the API"}
 		m.Problems = append(m.Problems, d.problem(f))
 		d.faults = append(d.faults, f)
 	}
+	if d.Pod == nil {
+		add(d.Kind.Rules.Create(d.Other))
+		return
+	}
+	refused, warnings := Unsupported(d.Pod, nodeName)
 	add(Validate(d.Pod))
 	add(refused)
 	for _, w := range warnings {
@@ -83,22 +93,32 @@ func (d *decoded) dropServerFields() []Problem {
 			warnings = append(warnings, d.problem(fault{name, "set by the node; the manifest's value is not used"}))
 		}
 	}
-	p := d.Pod
-	dropped(p.UID != "", "metadata.uid")
-	dropped(p.ResourceVersion != "", "metadata.resourceVersion")
-	dropped(p.Generation != 0, "metadata.generation")
-	//lint:ignore SA1019 manifests written for old clusters still have it
-	selfLink := &p.SelfLink
-	dropped(*selfLink != "", "metadata.selfLink")
-	dropped(!p.CreationTimestamp.IsZero(), "metadata.creationTimestamp")
-	dropped(p.DeletionTimestamp != nil, "metadata.deletionTimestamp")
-	dropped(p.DeletionGracePeriodSeconds != nil, "metadata.deletionGracePeriodSeconds")
-	dropped(len(p.ManagedFields) > 0, "metadata.managedFields")
-	dropped(!reflect.DeepEqual(p.Status, corev1.PodStatus{}), "status")
-	p.UID, p.ResourceVersion, *selfLink = "", "", ""
-	p.Generation = 1
-	p.CreationTimestamp = metav1.Time{}
-	p.DeletionTimestamp, p.DeletionGracePeriodSeconds, p.ManagedFields = nil, nil, nil
-	p.Status = corev1.PodStatus{Phase: corev1.PodPending}
+	o := d.Meta()
+	created := o.GetCreationTimestamp()
+	dropped(o.GetUID() != "", "metadata.uid")
+	dropped(o.GetResourceVersion() != "", "metadata.resourceVersion")
+	dropped(o.GetGeneration() != 0, "metadata.generation")
+	dropped(o.GetSelfLink() != "", "metadata.selfLink")
+	dropped(!created.IsZero(), "metadata.creationTimestamp")
+	dropped(o.GetDeletionTimestamp() != nil, "metadata.deletionTimestamp")
+	dropped(o.GetDeletionGracePeriodSeconds() != nil, "metadata.deletionGracePeriodSeconds")
+	dropped(len(o.GetManagedFields()) > 0, "metadata.managedFields")
+	o.SetUID("")
+	o.SetResourceVersion("")
+	o.SetSelfLink("")
+	o.SetCreationTimestamp(metav1.Time{})
+	o.SetDeletionTimestamp(nil)
+	o.SetDeletionGracePeriodSeconds(nil)
+	o.SetManagedFields(nil)
+	switch o := o.(type) {
+	case *corev1.Pod:
+		dropped(!reflect.DeepEqual(o.Status, corev1.PodStatus{}), "status")
+		o.Generation, o.Status = 1, corev1.PodStatus{Phase: corev1.PodPending}
+	case *corev1.Namespace:
+		dropped(!reflect.DeepEqual(o.Status, corev1.NamespaceStatus{}), "status")
+		o.Generation, o.Status = 0, corev1.NamespaceStatus{}
+	default:
+		o.SetGeneration(0)
+	}
 	return warnings
 }

@@ -20,7 +20,8 @@ import (
 // It finds every unknown field and every value of the wrong type, where a decoder
 // stops at the first.
 type typeCheck struct {
-	found []fault
+	found  []fault
+	secret bool // values are not told
 }
 
 // fault is one thing that typeCheck found.
@@ -152,7 +153,7 @@ func (c *typeCheck) cleanCustom(value any, t reflect.Type, path string) (any, bo
 		err = json.Unmarshal(text, reflect.New(t).Interface())
 	}
 	if err != nil {
-		c.add(path, fmt.Sprintf("%s is no valid value: %v", describe(value), err))
+		c.add(path, fmt.Sprintf("%s is no valid value: %v", c.describe(value), err))
 		return nil, false
 	}
 	return value, true
@@ -166,8 +167,18 @@ func (c *typeCheck) wrong(path, want string, value any) (any, bool) {
 			hint = "; put it in quotes"
 		}
 	}
-	c.add(path, fmt.Sprintf("expected %s, got %s%s", want, describe(value), hint))
+	c.add(path, fmt.Sprintf("expected %s, got %s%s", want, c.describe(value), hint))
 	return nil, false
+}
+
+func (c *typeCheck) describe(value any) string {
+	switch value.(type) {
+	case string, int64, float64:
+		if c.secret {
+			return "a value of a Secret"
+		}
+	}
+	return describe(value)
 }
 
 func (c *typeCheck) add(field, message string) {

@@ -92,7 +92,10 @@ func (s *Store) Before(resource string, revision uint64) (map[string]Object, err
 	return out, nil
 }
 
-// Watcher reads the changes of one resource in their order. One goroutine at a
+// All stands for every resource in a watch.
+const All = ""
+
+// Watcher reads the changes of one resource, or of All, in their order. One goroutine at a
 // time may call Next.
 type Watcher struct {
 	store    *Store
@@ -130,7 +133,7 @@ func (w *Watcher) Next(ctx context.Context) (Event, error) {
 			return Event{}, err
 		}
 		for _, e := range events {
-			if e.Resource == w.resource {
+			if w.resource == All || e.Resource == w.resource {
 				w.pending = append(w.pending, e)
 			}
 		}

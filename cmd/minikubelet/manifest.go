@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -49,7 +50,7 @@ func loadManifest(file string, stdin io.Reader, stderr io.Writer, node string) (
 	for _, w := range m.Warnings {
 		fmt.Fprintln(stderr, "warning:", w.Error())
 	}
-	if len(m.Problems) == 0 && len(m.Objects) == 0 {
+	if len(m.Problems) == 0 && len(podsOf(m.Objects)) == 0 {
 		return nil, fmt.Errorf("%s: no Pod in it", name)
 	}
 	var errs []error
@@ -82,7 +83,14 @@ func openManifest(file string) (*os.File, error) {
 func podsOf(objects []api.Object) []*corev1.Pod {
 	var pods []*corev1.Pod
 	for _, o := range objects {
-		pods = append(pods, o.Pod)
+		if o.Pod != nil {
+			pods = append(pods, o.Pod)
+		}
 	}
 	return pods
+}
+
+// othersOf are the objects that Pods use.
+func othersOf(objects []api.Object) []api.Object {
+	return slices.DeleteFunc(slices.Clone(objects), func(o api.Object) bool { return o.Pod != nil })
 }

@@ -32,7 +32,7 @@ func TestManifestMistakes(t *testing.T) {
 		{dir, "serve --manifests " + dir},
 		{file("empty.yaml", ""), "at least one Pod"},
 		{file("indent.yaml", "kind: Pod\n  metadata: x\n"), "indent.yaml: document 1, line 2: not valid YAML"},
-		{file("kind.yaml", "apiVersion: v1\nkind: Deployment\n"), "this node runs Pod"},
+		{file("kind.yaml", "apiVersion: v1\nkind: Deployment\n"), "manifests hold Pod"},
 		{huge, "split it"},
 		{"-", "standard input: document 1, line 1"},
 	} {

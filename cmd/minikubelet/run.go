@@ -23,7 +23,7 @@ func runCommand(g *global) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run -f FILE",
 		Short: "Run a Pod in the foreground",
-		Long: `run runs the Pods of a manifest, shows each step and the containers' output, and
+		Long: `run runs the Pods of a manifest, with the ConfigMaps, Secrets and Namespaces in it, shows each step and the containers' output, and
 removes everything at the end. Interrupt (Ctrl-C) stops the Pods, a second one
 kills them.
 
@@ -44,7 +44,7 @@ container that failed, and 130 after an interrupt.`,
 				return err
 			}
 			console := &agent.Console{Progress: os.Stderr, Output: os.Stdout, JSON: g.json(), Terminal: term.IsTerminal(int(os.Stderr.Fd()))}
-			o := agent.RunOptions{Pods: podsOf(objects), Console: console, Archives: archives, Interrupt: interrupts()}
+			o := agent.RunOptions{Pods: podsOf(objects), Objects: othersOf(objects), Console: console, Archives: archives, Interrupt: interrupts()}
 			status, err := agent.Run(cmd.Context(), cfg, o, g.logger(slog.LevelError)) // what a warning says, the console shows as an event
 			var locked *engine.LockedError
 			if errors.As(err, &locked) {

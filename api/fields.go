@@ -20,7 +20,8 @@ const (
 // rule classifies one field with everything below it.
 type rule struct {
 	// path from the Pod; [] stands for any index. A path below spec.containers[]
-	// holds for spec.initContainers[] too unless that has a rule of its own.
+	// holds for spec.initContainers[] and spec.ephemeralContainers[] too unless those have a
+	// rule of their own.
 	path  string
 	level Level
 	note  string
@@ -108,7 +109,7 @@ var fields = []rule{
 	{path: "spec.os.name", level: Refused, accept: []string{"linux"}, note: noWindows},
 	{path: "spec.hostUsers", level: Refused, accept: []string{"true"}, note: "user namespaces are not offered yet; remove the field"},
 	{path: "spec.resourceClaims", level: Refused, note: noClaims},
-	{path: "spec.ephemeralContainers", level: Refused, note: "ephemeral containers are not offered yet"},
+	{path: "spec.ephemeralContainers[].targetContainerName", level: Supported, note: "ephemeral containers are added to a running Pod: kubectl debug"},
 	{path: "spec.resources.limits[cpu]", level: Supported},
 	{path: "spec.resources.limits[memory]", level: Supported},
 	{path: "spec.resources.limits[hugepages-*]", level: Supported},

@@ -41,7 +41,7 @@ func TestEveryFieldIsClassified(t *testing.T) {
 func visit(t *testing.T, w *walker, typ reflect.Type, path string, used map[string]bool) {
 	if _, ok := w.rule(path); ok {
 		if _, own := w.rules[path]; !own {
-			path = strings.Replace(path, "initContainers", "containers", 1)
+			path = strings.NewReplacer("initContainers", "containers", "ephemeralContainers", "containers").Replace(path)
 		}
 		used[path] = true
 		return
@@ -103,8 +103,8 @@ func fieldsDocument() []byte {
 	var b bytes.Buffer
 	b.WriteString("# Fields of a Pod\n\n" +
 		"Written by `go test ./api -run TestFieldTableIsInTheDocuments -update` from `api/fields.go`; do not edit.\n\n" +
-		"A path stands for everything below it. Paths below `spec.containers[]` hold for `spec.initContainers[]` too,\n" +
-		"unless those have a line of their own.\n\n" +
+		"A path stands for everything below it. Paths below `spec.containers[]` hold for `spec.initContainers[]` and\n" +
+		"`spec.ephemeralContainers[]` too, unless those have a line of their own or Kubernetes does not allow them there.\n\n" +
 		"- **supported**: does what Kubernetes documents\n" +
 		"- **no effect**: accepted; any value means the same on this node\n" +
 		"- **warned about**: accepted, and the user is told that it has no effect\n" +

@@ -110,11 +110,14 @@ func (w *walker) resource(name string, v reflect.Value, at *field.Path, key stri
 // nodeResources are the resources that have rules by name.
 var nodeResources = []string{"cpu", "memory", "ephemeral-storage"}
 
-// rule finds the rule of a path; init containers share those of app containers.
+// rule finds the rule of a path; init and ephemeral containers share those of app
+// containers.
 func (w *walker) rule(key string) (rule, bool) {
 	r, ok := w.rules[key]
-	if rest, isInit := strings.CutPrefix(key, "spec.initContainers[]"); !ok && isInit {
-		r, ok = w.rules["spec.containers[]"+rest]
+	for _, list := range []string{"spec.initContainers[]", "spec.ephemeralContainers[]"} {
+		if rest, inList := strings.CutPrefix(key, list); !ok && inList {
+			r, ok = w.rules["spec.containers[]"+rest]
+		}
 	}
 	return r, ok
 }

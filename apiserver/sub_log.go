@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -128,12 +129,15 @@ func logOptions(q url.Values) (*corev1.PodLogOptions, field.ErrorList) {
 
 // chooseContainer takes the only container when none is named.
 func chooseContainer(pod *corev1.Pod, o *corev1.PodLogOptions) error {
-	var apps, inits []string
+	var apps, inits, ephemerals []string
 	for i := range pod.Spec.Containers {
 		apps = append(apps, pod.Spec.Containers[i].Name)
 	}
 	for i := range pod.Spec.InitContainers {
 		inits = append(inits, pod.Spec.InitContainers[i].Name)
+	}
+	for i := range pod.Spec.EphemeralContainers {
+		ephemerals = append(ephemerals, pod.Spec.EphemeralContainers[i].Name)
 	}
 	if o.Container == "" {
 		if len(apps) == 1 {
@@ -144,9 +148,12 @@ func chooseContainer(pod *corev1.Pod, o *corev1.PodLogOptions) error {
 		if len(inits) > 0 {
 			message += fmt.Sprintf(" or one of the init containers: [%s]", strings.Join(inits, " "))
 		}
+		if len(ephemerals) > 0 {
+			message += fmt.Sprintf(" or one of the ephemeral containers: [%s]", strings.Join(ephemerals, " "))
+		}
 		return apierrors.NewBadRequest(message)
 	}
-	for _, name := range append(apps, inits...) {
+	for _, name := range slices.Concat(apps, inits, ephemerals) {
 		if name == o.Container {
 			return nil
 		}

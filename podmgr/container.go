@@ -136,6 +136,9 @@ func (w *worker) container(ctx context.Context, pod *corev1.Pod, c *corev1.Conta
 		Spec: func(_ context.Context, in runtime.SpecInput) (*specs.Spec, error) {
 			o := options
 			o.Image, o.Namespaces = in.Image, namespaces(pod, stage.namespaces, in.SandboxPID)
+			if err := w.joinTarget(pod, c.Name, &o.Namespaces); err != nil {
+				return nil, err
+			}
 			err := spec.VerifyRunAsNonRoot(pod, c, options.Security, in.Image.User)
 			if err != nil {
 				return nil, &configError{err}

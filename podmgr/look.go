@@ -162,7 +162,8 @@ func (w *worker) isBusy(key string) bool {
 	return w.busy[key] != nil
 }
 
-// Containers yields init containers and then app containers, in order.
+// Containers yields init containers, then app containers, then ephemeral ones, in
+// order.
 func Containers(pod *corev1.Pod) func(yield func(*corev1.Container) bool) {
 	return func(yield func(*corev1.Container) bool) {
 		for i := range pod.Spec.InitContainers {
@@ -172,6 +173,11 @@ func Containers(pod *corev1.Pod) func(yield func(*corev1.Container) bool) {
 		}
 		for i := range pod.Spec.Containers {
 			if !yield(&pod.Spec.Containers[i]) {
+				return
+			}
+		}
+		for i := range pod.Spec.EphemeralContainers {
+			if !yield(asContainer(&pod.Spec.EphemeralContainers[i])) {
 				return
 			}
 		}
@@ -190,7 +196,17 @@ func containerOf(pod *corev1.Pod, name string) (*corev1.Container, runtime.Kind)
 			return &pod.Spec.Containers[i], runtime.KindApp
 		}
 	}
+	for i := range pod.Spec.EphemeralContainers {
+		if e := &pod.Spec.EphemeralContainers[i]; e.Name == name {
+			return asContainer(e), runtime.KindEphemeral
+		}
+	}
 	return nil, ""
+}
+
+// asContainer is an ephemeral container as one like the others: the same memory.
+func asContainer(e *corev1.EphemeralContainer) *corev1.Container {
+	return (*corev1.Container)(&e.EphemeralContainerCommon)
 }
 
 // adopt takes over the sandbox of an earlier agent when it has a pause container,

@@ -143,7 +143,7 @@ func (v *view) memoryLimit() (bytes int64, limited bool) {
 		}
 	}
 	var apps, sidecars, peak int64
-	for _, m := range v.members() {
+	for _, m := range v.regular() {
 		own, ok := memory(m.spec)
 		if !ok {
 			return 0, false

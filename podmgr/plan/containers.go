@@ -162,6 +162,9 @@ func (v *view) hasTurn(m *member) bool {
 	if v.startsOver() {
 		return false
 	}
+	if m.role == ephemeralRole {
+		return true
+	}
 	turn, _ := v.order()
 	for _, t := range turn {
 		if t == m {

@@ -34,6 +34,7 @@
 //	start.go    bringing the Pod up: whose turn it is
 //	sandbox.go  sandboxes: made, lost, started over
 //	ahead.go    what may be made before its turn
+//	ephemeral.go  containers for debugging
 //	round.go    all containers restarted together
 //	restart.go  whether a container comes back, and when
 //	images.go   pulls and their back-off

@@ -91,7 +91,7 @@ func (v *view) stopBy() time.Time {
 		return v.activeDeadline().Add(v.grace())
 	}
 	var ended time.Time
-	for _, m := range v.members() {
+	for _, m := range v.regular() {
 		if m.role != sidecarRole && m.ran != nil && m.ran.FinishedAt.After(ended) {
 			ended = m.ran.FinishedAt
 		}

@@ -5,6 +5,7 @@ package plan
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -120,7 +121,7 @@ func (j *judge) allowed(a Action) error {
 			return fmt.Errorf("it was run before")
 		}
 	case StopContainer:
-		if c := j.container(a.ID); j.hooks && c.PreStop.Result == "" && a.Deadline.Sub(j.now) > minGrace && (c.Name[0] != 'i' || j.isSidecar(c.Name)) {
+		if c := j.container(a.ID); j.hooks && !j.isEphemeral(c.Name) && c.PreStop.Result == "" && a.Deadline.Sub(j.now) > minGrace && (c.Name[0] != 'i' || j.isSidecar(c.Name)) {
 			return fmt.Errorf("without its preStop hook")
 		}
 		if a.Deadline.Before(j.now) {
@@ -140,7 +141,7 @@ func (j *judge) allowed(a Action) error {
 // endReported says whether the last status has the end of this attempt, or a later
 // attempt.
 func (j *judge) endReported(c *Container) bool {
-	for _, s := range append(append([]corev1.ContainerStatus{}, j.last.InitContainerStatuses...), j.last.ContainerStatuses...) {
+	for _, s := range slices.Concat(j.last.InitContainerStatuses, j.last.ContainerStatuses, j.last.EphemeralContainerStatuses) {
 		if s.Name != c.Name {
 			continue
 		}
@@ -160,7 +161,10 @@ func (j *judge) mayCreate(a Action) error {
 			return fmt.Errorf("attempt was used before")
 		}
 	}
-	for _, list := range [][]corev1.ContainerStatus{j.last.InitContainerStatuses, j.last.ContainerStatuses} {
+	if j.isEphemeral(a.Container) && a.Attempt > 0 {
+		return fmt.Errorf("an ephemeral container is started once")
+	}
+	for _, list := range [][]corev1.ContainerStatus{j.last.InitContainerStatuses, j.last.ContainerStatuses, j.last.EphemeralContainerStatuses} {
 		for _, s := range list {
 			if s.Name == a.Container && (s.State.Running != nil || s.State.Terminated != nil) && a.Attempt <= int(s.RestartCount) {
 				return fmt.Errorf("attempt was reported before")
@@ -184,7 +188,13 @@ func (j *judge) mayStart(a Action) error {
 	if j.live(a.Container) != nil {
 		return fmt.Errorf("another instance runs")
 	}
+	if j.isEphemeral(a.Container) {
+		return nil
+	}
 	for _, other := range j.containers {
+		if j.isEphemeral(other.Name) {
+			continue
+		}
 		if other.Round != c.Round && (other.State == Running || other.Round > c.Round) {
 			return fmt.Errorf("%s is of another round", other.ID)
 		}
@@ -248,6 +258,15 @@ func (j *judge) isSidecar(name string) bool {
 	return false
 }
 
+func (j *judge) isEphemeral(name string) bool {
+	for _, e := range j.pod.Spec.EphemeralContainers {
+		if e.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
 func isSidecar(c *corev1.Container) bool {
 	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
 }
@@ -277,6 +296,7 @@ func (j *judge) report(s *corev1.PodStatus) error {
 	}
 	for _, pair := range [][2][]corev1.ContainerStatus{
 		{last.InitContainerStatuses, s.InitContainerStatuses}, {last.ContainerStatuses, s.ContainerStatuses},
+		{last.EphemeralContainerStatuses, s.EphemeralContainerStatuses},
 	} {
 		for _, now := range pair[1] {
 			if err := j.sane(&now); err != nil {

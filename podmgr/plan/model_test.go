@@ -120,7 +120,7 @@ func (j *judge) state() string {
 	for name, hash := range j.hashes {
 		s = append(s, name+hash)
 	}
-	for _, c := range append(slices.Clone(j.last.InitContainerStatuses), j.last.ContainerStatuses...) {
+	for _, c := range slices.Concat(j.last.InitContainerStatuses, j.last.ContainerStatuses, j.last.EphemeralContainerStatuses) {
 		s = append(s, fmt.Sprint(c.Name, c.RestartCount, c.State.Waiting, c.State.Running != nil, c.State.Terminated != nil, c.LastTerminationState.Terminated != nil))
 	}
 	sort.Strings(s)

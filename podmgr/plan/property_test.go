@@ -100,6 +100,9 @@ func (j *judge) possible() []string {
 			events = append(events, "sandbox dies")
 		}
 	}
+	if len(j.pod.Spec.EphemeralContainers) == 0 && j.pod.DeletionTimestamp == nil {
+		events = append(events, "debug d")
+	}
 	for name := range j.hashes {
 		events = append(events, "change "+name)
 	}
@@ -141,6 +144,8 @@ func (j *judge) let(event string) {
 		j.exit(j.live(rest), 3, 0)
 	case "sandbox":
 		j.sandboxes[len(j.sandboxes)-1].State = Exited
+	case "debug":
+		j.debug(rest)
 	case "change":
 		j.hashes[rest] += "'"
 	}

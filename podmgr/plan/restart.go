@@ -25,6 +25,8 @@ func exitCode(c *Container) int32 {
 // alone, its turn and its back-off left aside.
 func (v *view) wanted(m *member) bool {
 	switch {
+	case m.role == ephemeralRole:
+		return !startedOnce(m)
 	case m.ran == nil:
 		return true
 	case m.running():

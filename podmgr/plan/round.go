@@ -85,7 +85,7 @@ func (v *view) endRound(d *draft) (left bool) {
 	if !v.restarting {
 		return false
 	}
-	for _, m := range v.members() {
+	for _, m := range v.regular() {
 		if m.running() {
 			d.do(stopping(StopContainer, m.ran, v.roundEnded().Add(minGrace), restartAllKilling))
 			left = true
@@ -98,7 +98,7 @@ func (v *view) endRound(d *draft) (left bool) {
 // roundEnded is when a container's end asked for a restart of all.
 func (v *view) roundEnded() time.Time {
 	at := v.Now
-	for _, m := range v.members() {
+	for _, m := range v.regular() {
 		if m.ran != nil && restartsAll(m.spec, m.ran) && m.ran.FinishedAt.Before(at) {
 			at = m.ran.FinishedAt
 		}

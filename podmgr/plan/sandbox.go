@@ -120,7 +120,7 @@ func (v *view) startOver(d *draft) {
 		if m.made != nil {
 			v.remove(d, m.made)
 		}
-		if m.role == initRole {
+		if m.role == initRole || m.role == ephemeralRole {
 			continue
 		}
 		for _, c := range m.records() {

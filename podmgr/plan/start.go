@@ -16,12 +16,14 @@ func (v *view) bringUp(d *draft) {
 		return
 	}
 	if v.endRound(d) {
+		v.bringEphemerals(d)
 		return
 	}
 	turn, ahead := v.order()
 	for _, m := range turn {
 		v.bring(d, m)
 	}
+	v.bringEphemerals(d)
 	v.prepareAhead(d, turn, ahead)
 }
 
@@ -98,7 +100,7 @@ func (v *view) bring(d *draft, m *member) {
 // hook.
 func (v *view) look(d *draft, m *member) {
 	why := v.unhealthy(m)
-	if m.role == initRole {
+	if m.role == initRole || m.role == ephemeralRole {
 		return
 	}
 	if why == "" {

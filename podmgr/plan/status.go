@@ -34,6 +34,9 @@ func (v *view) report(ending bool) corev1.PodStatus {
 	for _, m := range v.apps {
 		s.ContainerStatuses = append(s.ContainerStatuses, v.status(m, ending))
 	}
+	for _, m := range v.ephemerals {
+		s.EphemeralContainerStatuses = append(s.EphemeralContainerStatuses, v.ephemeralStatus(m, ending))
+	}
 	v.settlePhase(&s, ending)
 	if ending && terminal(s.Phase) {
 		markLost(&s, len(v.inits) > 0)
@@ -86,7 +89,7 @@ func (v *view) finishedInTime(s *corev1.PodStatus) bool {
 	if v.outcome(s) == "" {
 		return false
 	}
-	for _, m := range v.members() {
+	for _, m := range v.regular() {
 		if m.role != sidecarRole && m.ran != nil && !m.ran.FinishedAt.Before(v.activeDeadline()) {
 			return false
 		}
@@ -133,6 +136,7 @@ func (v *view) announce(d *draft, s *corev1.PodStatus) {
 	}
 	v.announceWaiting(d, v.Last.InitContainerStatuses, s.InitContainerStatuses)
 	v.announceWaiting(d, v.Last.ContainerStatuses, s.ContainerStatuses)
+	v.announceWaiting(d, v.Last.EphemeralContainerStatuses, s.EphemeralContainerStatuses)
 }
 
 func (v *view) announceWaiting(d *draft, last, now []corev1.ContainerStatus) {

@@ -27,6 +27,7 @@ import (
 //	image a missing|present           image-a goes or comes
 //	pull fails|works a                what a pull of image-a will do
 //	stubborn c          ignores the stop signal
+//	debug d             an ephemeral container is added
 //	change c            its image is changed
 //	sandbox dies | agent restarts | reboot
 //	lost a              every record of it is gone
@@ -115,6 +116,8 @@ func (s *story) run(d *datadriven.TestData) {
 		s.unpullable["image-"+arg(1)] = arg(0) == "fails"
 	case "stubborn":
 		s.stubborn[arg(0)] = true
+	case "debug":
+		s.debug(arg(0))
 	case "change":
 		s.hashes[arg(0)] += "'"
 		s.pod.Generation++
@@ -376,6 +379,9 @@ func (s *story) line() {
 
 func (s *story) printStatus() {
 	fmt.Fprintf(s.out, "phase %s %s %s\n", s.last.Phase, s.last.Reason, s.last.Message)
+	for _, c := range s.last.EphemeralContainerStatuses {
+		fmt.Fprintf(s.out, "%s: ephemeral, %s, restarts %d\n", c.Name, describeState(c.State), c.RestartCount)
+	}
 	for _, c := range append(append([]corev1.ContainerStatus{}, s.last.InitContainerStatuses...), s.last.ContainerStatuses...) {
 		fmt.Fprintf(s.out, "%s: %s, restarts %d, started %t, ready %t", c.Name, describeState(c.State), c.RestartCount, *c.Started, c.Ready)
 		if c.LastTerminationState.Terminated != nil {

@@ -15,6 +15,7 @@ const (
 	initRole    role = iota // runs to its end before the next one
 	sidecarRole             // an init container with restartPolicy Always
 	appRole
+	ephemeralRole // for debugging: started once, counts for nothing (ephemeral.go)
 )
 
 // member is one container of the spec together with what is there of it.
@@ -44,9 +45,10 @@ type view struct {
 	// sandbox is the newest attempt, in whatever state; nil if there is none.
 	sandbox *Sandbox
 	// outdated are older sandboxes that are still there.
-	outdated []*Sandbox
-	inits    []*member // init containers and sidecars, in order
-	apps     []*member
+	outdated   []*Sandbox
+	inits      []*member // init containers and sidecars, in order
+	apps       []*member
+	ephemerals []*member
 	// round is the one that containers are made for; see round.go. restarting: the one
 	// before is being ended, or nothing of this one is there yet.
 	round      int
@@ -90,6 +92,10 @@ func newView(in *Input) *view {
 	}
 	for i := range in.Pod.Spec.Containers {
 		v.apps = append(v.apps, add(&in.Pod.Spec.Containers[i], appRole, in.Last.ContainerStatuses))
+	}
+	for i := range in.Pod.Spec.EphemeralContainers {
+		c := corev1.Container(in.Pod.Spec.EphemeralContainers[i].EphemeralContainerCommon)
+		v.ephemerals = append(v.ephemerals, add(&c, ephemeralRole, in.Last.EphemeralContainerStatuses))
 	}
 	for i := range in.Seen.Containers {
 		if c := &in.Seen.Containers[i]; byName[c.Name] != nil {
@@ -162,9 +168,13 @@ func (v *view) changed(c *Container) bool {
 	return known && c.SpecHash != want
 }
 
-// members are all of them, in the spec's order.
-func (v *view) members() []*member {
-	all := make([]*member, 0, len(v.inits)+len(v.apps))
+// members are all of them, in the spec's order: also the ephemeral ones, which have to
+// be ended and removed like the others.
+func (v *view) members() []*member { return append(v.regular(), v.ephemerals...) }
+
+// regular are those that the Pod is made of.
+func (v *view) regular() []*member {
+	all := make([]*member, 0, len(v.inits)+len(v.apps)+len(v.ephemerals))
 	return append(append(all, v.inits...), v.apps...)
 }
 

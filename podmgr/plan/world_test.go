@@ -256,6 +256,17 @@ func (w *world) delete(grace time.Duration) {
 	}
 }
 
+// debug adds an ephemeral container.
+func (w *world) debug(name string) {
+	c := corev1.EphemeralContainer{}
+	c.Name, c.Image, c.ImagePullPolicy = name, "image-"+name, corev1.PullIfNotPresent
+	if _, known := w.images[c.Image]; !known {
+		w.images[c.Image] = Image{Present: true}
+	}
+	w.pod.Spec.EphemeralContainers = append(w.pod.Spec.EphemeralContainers, c)
+	w.pod.Generation++
+}
+
 // podOptions make a Pod from the words of a story.
 type podOptions struct {
 	restartPolicy string

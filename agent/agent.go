@@ -24,6 +24,7 @@ import (
 	"github.com/minikubelet/minikubelet/runtime"
 	"github.com/minikubelet/minikubelet/runtime/engine"
 	"github.com/minikubelet/minikubelet/runtime/image"
+	"github.com/minikubelet/minikubelet/runtime/pause"
 	"github.com/minikubelet/minikubelet/store"
 	"github.com/minikubelet/minikubelet/volumes"
 )
@@ -244,11 +245,14 @@ func (a *Agent) openManager(context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := pause.Install(a.cfg.pauseRoot()); err != nil {
+		return err
+	}
 	logMax := quantity(a.cfg.LogMaxSize)
 	a.manager.Store(podmgr.New(podmgr.Config{
 		Store: a.store, Runtime: a.runtime, Images: a.images, Cgroups: a.cgroups, Network: a.network,
 		Volumes: volumes.New(volumes.Config{AllowedHostPaths: a.cfg.AllowedHostPaths}),
-		PodsDir: a.cfg.podsDir(), NetnsDir: a.cfg.netnsDir(), LogDir: a.cfg.LogDir,
+		PodsDir: a.cfg.podsDir(), NetnsDir: a.cfg.netnsDir(), LogDir: a.cfg.LogDir, PauseRoot: a.cfg.pauseRoot(),
 		LogMaxBytes: logMax.Value(), LogMaxFiles: a.cfg.LogMaxFiles,
 		NodeName: a.cfg.NodeName, HostIPs: hostIPs(), Capacity: capacity, Allocatable: allocatable,
 		PodPidsMax: a.cfg.PodPidsLimit, ResolvConf: network.DefaultResolvConf,

@@ -211,6 +211,9 @@ func (c *Config) KubeconfigPath() string {
 
 func (c *Config) podsDir() string   { return filepath.Join(c.DataDir, "pods") }
 func (c *Config) imagesDir() string { return filepath.Join(c.DataDir, "images") }
+
+// pauseRoot is the root directory of the processes that hold sandboxes.
+func (c *Config) pauseRoot() string { return filepath.Join(c.DataDir, "pause") }
 func (c *Config) netnsDir() string  { return filepath.Join(c.RunDir, "netns") }
 func (c *Config) statePath() string { return filepath.Join(c.DataDir, "state.db") }
 

@@ -61,7 +61,7 @@ func (c *Config) nodeFacts() (podmgr.NodeFacts, error) {
 	machine.Options.PidsLimit = c.PodPidsLimit
 	return podmgr.NodeFacts{
 		NodeName: c.NodeName, HostIPs: hostIPs(), Capacity: capacity, Allocatable: allocatable,
-		PodsDir: c.podsDir(), NetnsDir: c.netnsDir(), LogDir: c.LogDir, ResolvConf: network.DefaultResolvConf,
+		PodsDir: c.podsDir(), NetnsDir: c.netnsDir(), LogDir: c.LogDir, ResolvConf: network.DefaultResolvConf, PauseRoot: c.pauseRoot(),
 		CgroupRoot: path.Join(c.CgroupRoot, c.name()), CgroupOptions: machine.Options, Node: node,
 	}, nil
 }

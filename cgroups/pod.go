@@ -44,6 +44,28 @@ func (t *Tree) CreatePod(uid string, qos corev1.PodQOSClass, r *specs.LinuxResou
 	return nil
 }
 
+// CreateChild makes a cgroup with the values of r below the Pod's, which exists, and
+// returns its directories, one for each hierarchy that has a home. It is
+// idempotent. RemovePod removes it.
+func (t *Tree) CreateChild(uid string, qos corev1.PodQOSClass, name string, r *specs.LinuxResources) ([]string, error) {
+	if err := errors.Join(checkUID(uid), checkUID(name)); err != nil {
+		return nil, err
+	}
+	dir := t.ContainerPath(uid, qos, name)
+	var dirs []string
+	for _, mount := range t.mounts() {
+		at := filepath.Join(mount, dir)
+		if err := os.Mkdir(at, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, fmt.Errorf("pod %s: %w", uid, err)
+		}
+		if err := t.write(mount, dir, Files(t.mode, r)); err != nil {
+			return nil, fmt.Errorf("pod %s: %w", uid, err)
+		}
+		dirs = append(dirs, at)
+	}
+	return dirs, nil
+}
+
 // mounts returns the different homes of the controllers, in a fixed order.
 func (t *Tree) mounts() []string {
 	all := []string{t.main}

@@ -420,3 +420,33 @@ func BenchmarkPod(b *testing.B) {
 	b.ReportMetric(float64(create.Microseconds())/float64(b.N), "µs/create")
 	b.ReportMetric(float64(remove.Microseconds())/float64(b.N), "µs/remove")
 }
+
+func TestChildOfAPod(t *testing.T) {
+	tree := openTree(t)
+	need(t, tree, "cpu", "pids")
+	if err := tree.CreatePod("u1", corev1.PodQOSBestEffort, nil); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // once more is no error
+		dirs, err := tree.CreateChild("u1", corev1.PodQOSBestEffort, "sandbox", SandboxResources())
+		if err != nil || len(dirs) != len(tree.mounts()) {
+			t.Fatalf("%q, %v", dirs, err)
+		}
+		for _, dir := range dirs {
+			if procs, err := processes(dir); err != nil || len(procs) != 0 {
+				t.Errorf("%s: %v, %v", dir, procs, err)
+			}
+		}
+	}
+	file := byMode(tree, "cpu.shares", "cpu.weight")
+	at := filepath.Join(tree.home["cpu"], tree.ContainerPath("u1", corev1.PodQOSBestEffort, "sandbox"), file)
+	if data, err := os.ReadFile(at); err != nil || strings.TrimSpace(string(data)) != byMode(tree, "2", "1") {
+		t.Errorf("%s is %q, %v", at, data, err)
+	}
+	if _, err := tree.CreateChild("none", corev1.PodQOSBestEffort, "sandbox", SandboxResources()); err == nil {
+		t.Error("a child without its Pod")
+	}
+	if err := tree.RemovePod(t.Context(), "u1"); err != nil {
+		t.Error(err)
+	}
+}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/minikubelet/minikubelet/cgroups"
 	"github.com/minikubelet/minikubelet/runtime"
+	"github.com/minikubelet/minikubelet/runtime/pause"
 	"github.com/minikubelet/minikubelet/runtime/spec"
 	"github.com/minikubelet/minikubelet/volumes"
 )
@@ -28,6 +29,7 @@ type NodeFacts struct {
 
 	PodsDir, NetnsDir, LogDir string // as in Config
 	ResolvConf                string // the host's
+	PauseRoot                 string // as in Config
 
 	CgroupRoot string // below each cgroup mount
 	// CgroupOptions are those of the machine, with the pids limit of a Pod.
@@ -166,14 +168,27 @@ func (n *NodeFacts) containerCgroup(pod *corev1.Pod, id string) string {
 	return filepath.Join(cgroups.PodPath(n.CgroupRoot, string(pod.UID), cgroups.QOSClass(pod)), id)
 }
 
-// pause composes the pause container; args are its image's.
-func (n *NodeFacts) pause(pod *corev1.Pod, pinned runtime.Namespaces, id string, args []string) (*specs.Spec, error) {
+// pause composes the pause container. cgroup are the directories of its cgroup, for
+// a process that needs no OCI runtime; nil otherwise.
+func (n *NodeFacts) pause(pod *corev1.Pod, pinned runtime.Namespaces, id string, cgroup []string) (*specs.Spec, error) {
 	sysctls, err := spec.Sysctls(pod)
 	if err != nil {
 		return nil, err
 	}
-	return spec.Pause(spec.PauseOptions{
-		Args: args, Namespaces: namespaces(pod, pinned, 0), Sysctls: sysctls, SharedPID: sharesPID(pod),
+	options := spec.PauseOptions{
+		Root: n.PauseRoot, Args: []string{pause.Program},
+		Namespaces: namespaces(pod, pinned, 0), Sysctls: sysctls, SharedPID: sharesPID(pod),
 		Resources: cgroups.SandboxResources(), CgroupsPath: n.containerCgroup(pod, id), Node: n.Node,
-	})
+	}
+	if cgroup != nil {
+		options.Annotations = map[string]string{pause.AnnotationCgroups: strings.Join(cgroup, "\n")}
+	}
+	return spec.Pause(options)
+}
+
+// plainPause says whether the pause process needs nothing that only the OCI runtime
+// sets up: a filter, since others can trace it, or sysctls.
+func plainPause(pod *corev1.Pod) bool {
+	sc := pod.Spec.SecurityContext
+	return !sharesPID(pod) && (sc == nil || len(sc.Sysctls) == 0)
 }

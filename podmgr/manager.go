@@ -44,6 +44,8 @@ type Config struct {
 	PodsDir  string // <data-dir>/pods
 	NetnsDir string // <run-dir>/netns
 	LogDir   string // container logs in the kubelet's layout
+	// PauseRoot is the root of the pause processes, made by pause.Install.
+	PauseRoot string
 
 	LogMaxBytes int64
 	LogMaxFiles int
@@ -108,7 +110,7 @@ func (c *Config) facts() NodeFacts {
 	options.PidsLimit = c.PodPidsMax
 	return NodeFacts{
 		NodeName: c.NodeName, HostIPs: c.HostIPs, Capacity: c.Capacity, Allocatable: c.Allocatable,
-		PodsDir: c.PodsDir, NetnsDir: c.NetnsDir, LogDir: c.LogDir, ResolvConf: c.ResolvConf,
+		PodsDir: c.PodsDir, NetnsDir: c.NetnsDir, LogDir: c.LogDir, ResolvConf: c.ResolvConf, PauseRoot: c.PauseRoot,
 		CgroupRoot: c.Cgroups.Root(), CgroupOptions: options, Node: c.Node,
 	}
 }

@@ -129,7 +129,7 @@ func (n *NodeFacts) preview(vols *volumes.Manager, pod *corev1.Pod) Preview {
 
 	pinned := runtime.NamespacePaths(n.netnsDir(pod), n.namespaceOptions(pod))
 	sandbox := sandboxID(pod, 0)
-	p.Sandbox, err = n.pause(pod, pinned, sandbox, []string{"/pause"})
+	p.Sandbox, err = n.pause(pod, pinned, sandbox, nil)
 	p.problem(err)
 	volumes, err := vols.Preview(n.volumesPod(pod), pod.Spec.Volumes)
 	p.problem(err)

@@ -143,16 +143,19 @@ func (w *worker) attachNetwork(ctx context.Context, pod *corev1.Pod, stage *sand
 // createPause makes the pause container, which holds the sandbox.
 func (w *worker) createPause(ctx context.Context, pod *corev1.Pod, stage *sandboxStage) error {
 	cfg := &w.m.cfg
-	name, err := cfg.Images.EnsurePause(ctx)
-	if err != nil {
-		return fmt.Errorf("pause image: %w", err)
+	var cgroup []string
+	if plainPause(pod) {
+		var err error
+		cgroup, err = cfg.Cgroups.CreateChild(string(pod.UID), cgroups.QOSClass(pod), stage.id, cgroups.SandboxResources())
+		if err != nil {
+			return err
+		}
 	}
-	_, err = cfg.Runtime.Create(ctx, runtime.Container{
+	_, err := cfg.Runtime.Create(ctx, runtime.Container{
 		ID:  stage.id,
 		Pod: runtimePod(pod), Kind: runtime.KindSandbox, Name: sandboxName, Attempt: stage.attempt,
-		Image: name,
-		Spec: func(_ context.Context, in runtime.SpecInput) (*specs.Spec, error) {
-			return w.pause(pod, stage.namespaces, stage.id, in.Image.Entrypoint)
+		Spec: func(context.Context, runtime.SpecInput) (*specs.Spec, error) {
+			return w.pause(pod, stage.namespaces, stage.id, cgroup)
 		},
 	})
 	return err

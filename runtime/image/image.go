@@ -28,7 +28,6 @@ const (
 	sourceRegistry = "registry"
 	sourceOCI      = "oci-archive"
 	sourceDocker   = "docker-archive" // its manifest was made here, so its digest is not a registry's
-	sourceBuiltIn  = "built-in"
 )
 
 // Image is one name in the store and what it points to. It is a value: changing it changes nothing in the store.
@@ -45,7 +44,7 @@ type Image struct {
 	RepoTags    []string  // all tagged names of the same content, sorted
 	RepoDigests []string  // repository@digest for all names whose digest a registry would know, sorted
 	CreatedAt   time.Time // when the name was first put into the store
-	Source      string    // "registry", "oci-archive", "docker-archive" or "built-in"
+	Source      string    // "registry", "oci-archive" or "docker-archive"
 	Problem     string    // only from List: why the image cannot be used; "" when it is whole
 }
 
@@ -191,7 +190,7 @@ func describe(record images.Image, d *details, all []images.Image) Image {
 		if tag != "" {
 			img.RepoTags = append(img.RepoTags, other.Name)
 		}
-		if source := other.Labels[labelSource]; source != sourceDocker && source != sourceBuiltIn {
+		if source := other.Labels[labelSource]; source != sourceDocker {
 			img.RepoDigests = append(img.RepoDigests, repository+"@"+other.Target.Digest.String())
 		}
 	}

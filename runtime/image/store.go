@@ -41,7 +41,6 @@ type Store struct {
 	platform    platforms.MatchComparer
 	details     *detailsCache
 	pulls       keyedLock
-	pauseLock   sync.Mutex
 }
 
 // New returns the store. It does no I/O.

@@ -329,33 +329,6 @@ func expectEmpty(t *testing.T, s *Store, ctx context.Context) {
 	}
 }
 
-func TestEnsurePause(t *testing.T) {
-	s, ctx := newStore(t, Limits{})
-	name, err := s.EnsurePause(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	img, ok, err := s.Get(t.Context(), name)
-	if err != nil || !ok || img.Source != sourceBuiltIn || !slices.Equal(img.Config.Entrypoint, []string{"/pause"}) {
-		t.Fatalf("%+v, %v, %v", img, ok, err)
-	}
-	program, _ := pauseProgram(strings.TrimPrefix(img.Platform, "linux/"))
-	if readFile(t, s, img, "pause") != string(program) {
-		t.Error("the image has another program")
-	}
-	if again, err := s.EnsurePause(t.Context()); err != nil || again != name {
-		t.Errorf("again: %v, %v", again, err)
-	}
-	dropSnapshot(t, s, ctx, img)
-	dropBlob(t, s, ctx, img.ID)
-	if _, err := s.EnsurePause(t.Context()); err != nil {
-		t.Errorf("after damage: %v", err)
-	}
-	if _, ok, err := s.Get(t.Context(), name); !ok || err != nil {
-		t.Errorf("after damage: %v, %v", ok, err)
-	}
-}
-
 func TestPutKeepsLabels(t *testing.T) {
 	s, ctx := newStore(t, Limits{})
 	target := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromString("x"), Size: 1}

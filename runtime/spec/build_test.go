@@ -73,7 +73,7 @@ func TestGolden(t *testing.T) {
 		}
 		got[name] = s
 	}
-	pause, err := Pause(PauseOptions{Args: []string{"/pause"}, CgroupsPath: "/minikubelet/pod1/pause",
+	pause, err := Pause(PauseOptions{Root: "/data/pause", Args: []string{"/pause"}, CgroupsPath: "/minikubelet/pod1/pause",
 		Namespaces: Namespaces{Net: "/n", IPC: "/i", UTS: "/u"}, Sysctls: map[string]string{"net.ipv4.ping_group_range": "0 1"},
 		Node: Node{CgroupV2: true, OOMScoreAdjFloor: -1000}})
 	if err != nil {

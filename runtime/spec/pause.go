@@ -20,7 +20,9 @@ const (
 
 // PauseOptions are the values of a sandbox's pause container.
 type PauseOptions struct {
-	// Args is the command line of the pause program in its image.
+	// Root is the absolute path of the directory with the pause program, and Args its
+	// command line there.
+	Root string
 	Args []string
 
 	// Namespaces as for a container; PID is empty (with
@@ -66,7 +68,7 @@ func Pause(o PauseOptions) (*specs.Spec, error) {
 			NoNewPrivileges: true,
 			OOMScoreAdj:     &score,
 		},
-		Root: &specs.Root{Path: "rootfs", Readonly: true},
+		Root: &specs.Root{Path: o.Root, Readonly: true},
 		Mounts: []specs.Mount{
 			{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
 			{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "strictatime", "mode=755", "size=64k"}},

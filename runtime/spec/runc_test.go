@@ -252,7 +252,7 @@ func TestRunPause(t *testing.T) {
 	b := newBench(t)
 	bundle := b.bundle(t)
 	script := look + `echo "ping: $(cat /proc/sys/net/ipv4/ping_group_range)"`
-	s, err := Pause(PauseOptions{Args: []string{"/bin/sh", "-c", script}, Node: b.node, SharedPID: true,
+	s, err := Pause(PauseOptions{Root: filepath.Join(bundle, "rootfs"), Args: []string{"/bin/sh", "-c", script}, Node: b.node, SharedPID: true,
 		CgroupsPath: fmt.Sprintf("/spectest-%d/pause", os.Getpid()),
 		Sysctls:     map[string]string{"net.ipv4.ping_group_range": "0 5"}})
 	if err != nil {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package image
+package pause
 
 import (
 	"bytes"
@@ -52,15 +52,15 @@ const (
 	codeOffset  = 64 + 2*56
 )
 
-// pauseProgram returns a static ELF executable for linux on an architecture, in Go's spelling.
-func pauseProgram(arch string) ([]byte, error) {
+// program returns a static ELF executable for linux on an architecture, in Go's spelling.
+func program(arch string) ([]byte, error) {
 	switch arch {
 	case "amd64":
 		return elf64(62, pauseAMD64()), nil // EM_X86_64
 	case "arm64":
 		return elf64(183, pauseARM64()), nil // EM_AARCH64
 	}
-	return nil, fmt.Errorf("there is none for %s: configure a pause image that has a variant for it", arch)
+	return nil, fmt.Errorf("the built-in pause program has no variant for %s: Pods cannot run on this architecture yet", arch)
 }
 
 // pauseAMD64 is the code for x86-64. Arguments go to rdi, rsi, rdx and r10, the number to rax (Linux' syscall(2)).

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package image
+package pause
 
 import (
 	"bufio"
@@ -21,7 +21,7 @@ import (
 
 func TestPauseProgramIsAnExecutable(t *testing.T) {
 	for arch, machine := range map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64} {
-		program, err := pauseProgram(arch)
+		program, err := program(arch)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -42,7 +42,7 @@ func TestPauseProgramIsAnExecutable(t *testing.T) {
 			t.Errorf("%s: the data is not at the end", arch)
 		}
 	}
-	if _, err := pauseProgram("riscv64"); err == nil || !strings.Contains(err.Error(), "riscv64") {
+	if _, err := program("riscv64"); err == nil || !strings.Contains(err.Error(), "riscv64") {
 		t.Errorf("an unknown architecture gives %v", err)
 	}
 }
@@ -66,7 +66,7 @@ func TestPauseARM64Words(t *testing.T) {
 
 func writePause(t *testing.T) string {
 	t.Helper()
-	program, err := pauseProgram(runtime.GOARCH)
+	program, err := program(runtime.GOARCH)
 	if err != nil {
 		t.Skip(err)
 	}

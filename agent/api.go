@@ -151,6 +151,7 @@ func (f *front) run(ctx context.Context) error {
 	defer cancel()
 	done := make(chan error, 2)
 	go f.aggregate(ctx)
+	go f.collect(ctx)
 	go func() { done <- apiserver.Serve(ctx, f.socket, nil, f.server.Trusted(), f.agent.log) }()
 	if f.tcp == nil {
 		return <-done
@@ -160,6 +161,13 @@ func (f *front) run(ctx context.Context) error {
 	first := <-done
 	cancel()
 	return errors.Join(first, <-done)
+}
+
+// collect removes what nothing needs any more.
+func (f *front) collect(ctx context.Context) {
+	if err := f.server.Collect(ctx); err != nil {
+		f.agent.log.Error("objects without owners and ending namespaces are no longer removed; restart the agent", "err", err)
+	}
 }
 
 // aggregate keeps the aggregated ClusterRoles' rules.

@@ -143,17 +143,11 @@ func (a *Agent) containerdVersion() string {
 	return "containerd://"
 }
 
-// keepNamespaces makes the namespaces that are always there, and those that Pods
-// use, until ctx ends.
+// keepNamespaces makes the namespaces that Pods use, until ctx ends.
 func (a *Agent) keepNamespaces(ctx context.Context) error {
 	w := a.store.Watch(podmgr.Pods, a.store.Revision())
 	defer func() { w.Close() }()
 	all := func() error {
-		for _, name := range []string{metav1.NamespaceDefault, metav1.NamespaceSystem} {
-			if err := a.putNamespace(name); err != nil {
-				return err
-			}
-		}
 		return a.each(func(pod *corev1.Pod) error { return a.putNamespace(pod.Namespace) })
 	}
 	if err := all(); err != nil {
@@ -175,6 +169,16 @@ func (a *Agent) keepNamespaces(ctx context.Context) error {
 			a.log.Warn("cannot store a namespace", "err", err)
 		}
 	}
+}
+
+// putSystemNamespaces makes the namespaces that are always there.
+func (a *Agent) putSystemNamespaces() error {
+	for _, name := range []string{metav1.NamespaceDefault, corev1.NamespaceNodeLease, metav1.NamespacePublic, metav1.NamespaceSystem} {
+		if err := a.putNamespace(name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (a *Agent) putNamespace(name string) error {

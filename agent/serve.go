@@ -49,7 +49,7 @@ func Serve(ctx context.Context, cfg Config, log *slog.Logger, ready func()) (err
 	if err := a.forgetRuns(); err != nil {
 		return err
 	}
-	if err := a.putNode(); err != nil {
+	if err := errors.Join(a.putNode(), a.putSystemNamespaces()); err != nil {
 		return err
 	}
 	api, err := a.openFront()

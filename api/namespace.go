@@ -26,3 +26,9 @@ func defaultNamespace(n *corev1.Namespace) {
 		n.Status.Phase = corev1.NamespaceActive
 	}
 }
+
+// NamespaceFinalizeRules are those for changes of a namespace's finalizers.
+func NamespaceFinalizeRules() Rules {
+	return RulesOf(nil, upstream.Convert_v1_Namespace_To_core_Namespace,
+		validation.ValidateNamespace, validation.ValidateNamespaceFinalizeUpdate)
+}

@@ -15,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/utils/ptr"
 	sigsjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 
@@ -194,6 +195,13 @@ func (s *Server) deleteOptions(r *http.Request) (*metav1.DeleteOptions, error) {
 			return nil, apierrors.NewBadRequest("gracePeriodSeconds: must be a number")
 		}
 		o.GracePeriodSeconds = &seconds
+	}
+	if text := q.Get("propagationPolicy"); text != "" {
+		o.PropagationPolicy = ptr.To(metav1.DeletionPropagation(text))
+	}
+	if text := q.Get("orphanDependents"); text != "" {
+		//lint:ignore SA1019 old clients set it
+		o.OrphanDependents = ptr.To(isTrue(text))
 	}
 	o.DryRun = append(o.DryRun, q["dryRun"]...)
 	return o, nil

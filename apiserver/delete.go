@@ -5,10 +5,13 @@ package apiserver
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/minikubelet/minikubelet/store"
 )
@@ -42,6 +45,13 @@ func (s *Server) end(k *kind, namespace, name string, options *metav1.DeleteOpti
 	if err != nil {
 		return nil, false, err
 	}
+	if errs := validation.ValidateDeleteOptions(options); len(errs) > 0 {
+		return nil, false, apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "DeleteOptions"}, "", errs)
+	}
+	if k.name == namespaces { // no creation in it may be under way: see inNamespace
+		s.creating.Lock()
+		defer s.creating.Unlock()
+	}
 	for try := 1; ; try++ {
 		o := k.object()
 		if err := s.cfg.Store.Get(k.name, namespace, name, o); err != nil {
@@ -50,22 +60,47 @@ func (s *Server) end(k *kind, namespace, name string, options *metav1.DeleteOpti
 		if err := preconditions(k, o, options.Preconditions); err != nil {
 			return nil, false, err
 		}
-		if err := k.refuse(o); err != nil {
+		if err := s.mayEnd(k, o); err != nil {
 			return nil, false, err
 		}
-		write := s.cfg.Store.Delete
-		if k.strategy.end != nil {
-			if write = s.cfg.Store.Update; !k.strategy.end(o, options.GracePeriodSeconds) {
-				return o, false, nil
-			}
+		write, changed := s.mark(k, o, options)
+		gone := write == nil
+		if gone {
+			write = s.cfg.Store.Delete
 		}
-		if dry {
-			return o, k.strategy.end == nil, nil
+		if dry || !changed {
+			return o, gone, nil
 		}
 		if err = write(k.name, o); !apierrors.IsConflict(err) || try == conflictsMax {
-			return o, k.strategy.end == nil, k.failed(err, name)
+			return o, gone, k.failed(err, name)
 		}
 	}
+}
+
+// mark marks an object as deleted and says how to write it, nil for removing it,
+// and whether it has changed.
+func (s *Server) mark(k *kind, o store.Object, options *metav1.DeleteOptions) (write func(string, store.Object) error, changed bool) {
+	list := gcFinalizers(o, options)
+	changed = !slices.Equal(list, o.GetFinalizers())
+	o.SetFinalizers(list)
+	switch {
+	case k.strategy.end != nil:
+		return s.cfg.Store.Update, k.strategy.end(o, options.GracePeriodSeconds) || changed
+	case len(list) > 0:
+		return s.cfg.Store.Update, markDeleting(o) || changed
+	}
+	return nil, true
+}
+
+// mayEnd is why an object must stay.
+func (s *Server) mayEnd(k *kind, o store.Object) error {
+	if err := k.refuse(o); err != nil {
+		return err
+	}
+	if k.strategy.keep == nil {
+		return nil
+	}
+	return k.strategy.keep(o)
 }
 
 func preconditions(k *kind, o store.Object, p *metav1.Preconditions) error {

@@ -26,6 +26,10 @@ type kind struct {
 	verbs                []string
 	subresources         []subresource
 
+	// view is the kind's resource in the store, when it is another's: events of
+	// events.k8s.io are those of the core.
+	view string
+
 	// types makes the group's Go types known.
 	types  func(*runtime.Scheme) error
 	object func() store.Object
@@ -63,6 +67,10 @@ type strategy struct {
 	// end marks an object as ending, and false when it is marked so already. It is nil
 	// for kinds whose objects are removed at once.
 	end func(o store.Object, seconds *int64) bool
+	// open says that objects from files may be changed, too.
+	open bool
+	// keep is why an object must not be deleted; it may be nil.
+	keep func(o store.Object) error
 }
 
 var (
@@ -82,6 +90,10 @@ func (k *kind) gvk() schema.GroupVersionKind { return k.groupVersion().WithKind(
 func (k *kind) groupResource() schema.GroupResource {
 	return schema.GroupResource{Group: k.group, Resource: k.name}
 }
+
+// stores tells whether the kind's objects are in the store under its name; the
+// others are views of them.
+func (k *kind) stores() bool { return k.view == "" }
 
 // sub finds a subresource, nil when there is none of that name.
 func (k *kind) sub(name string) *subresource {

@@ -17,9 +17,10 @@ import (
 func TestConfigMapsAreWritten(t *testing.T) {
 	for _, contentType := range contentTypes {
 		b := newBench(t)
+		b.space("default")
 		maps := b.client(contentType).CoreV1().ConfigMaps("default")
 		c, err := maps.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "a"}, Data: map[string]string{"k": "1"}}, metav1.CreateOptions{})
-		if err != nil || c.UID == "" || c.ResourceVersion != "1" {
+		if err != nil || c.UID == "" || c.ResourceVersion != "2" {
 			t.Fatalf("%s: create: %v %v", contentType, c, err)
 		}
 		c, err = maps.Patch(t.Context(), "a", types.StrategicMergePatchType, []byte(`{"data":{"l":"2"}}`), metav1.PatchOptions{})
@@ -56,6 +57,7 @@ func TestConfigMapsAreWritten(t *testing.T) {
 func TestSecretsMergeTheirText(t *testing.T) {
 	for _, contentType := range contentTypes {
 		b := newBench(t)
+		b.space("default")
 		secrets := b.client(contentType).CoreV1().Secrets("default")
 		s, err := secrets.Create(t.Context(), &corev1.Secret{
 			ObjectMeta: metav1.ObjectMeta{Name: "a"}, Data: map[string][]byte{"k": []byte("1"), "l": []byte("1")}, StringData: map[string]string{"k": "2"},

@@ -11,16 +11,18 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	"github.com/minikubelet/minikubelet/api"
 	"github.com/minikubelet/minikubelet/store"
 )
 
 func eventKind() *kind {
 	return &kind{
 		version: "v1", name: "events", singular: "event", kind: "Event", short: []string{"ev"},
-		namespaced: true, verbs: readVerbs,
-		types:  corev1.AddToScheme,
-		object: func() store.Object { return new(corev1.Event) },
-		list:   func() runtime.Object { return new(corev1.EventList) },
+		namespaced: true, verbs: allVerbs,
+		strategy: byRules(api.EventRules(), nil),
+		types:    corev1.AddToScheme,
+		object:   func() store.Object { return new(corev1.Event) },
+		list:     func() runtime.Object { return new(corev1.EventList) },
 		columns: []metav1.TableColumnDefinition{
 			column("Last Seen", "string", 0, "When it happened last."),
 			column("Type", "string", 0, "Normal or Warning."),

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -51,13 +52,16 @@ type Config struct {
 
 // Server is the API. It is safe for concurrent use.
 type Server struct {
-	cfg     Config
-	codecs  codecs
-	kinds   []*kind
-	byName  map[schema.GroupVersionResource]*kind
-	policy  *rbac.Policy
-	flight  *places
-	watches *places
+	cfg    Config
+	codecs codecs
+	kinds  []*kind
+	byName map[schema.GroupVersionResource]*kind
+	policy *rbac.Policy
+	// creating is read-locked while an object is created in a namespace, and locked
+	// while a namespace is marked as ending.
+	creating sync.RWMutex
+	flight   *places
+	watches  *places
 }
 
 // New makes a server.
@@ -66,7 +70,7 @@ func New(cfg Config) *Server {
 		cfg: cfg, byName: make(map[schema.GroupVersionResource]*kind),
 		policy: rbac.New(cfg.Store), flight: newPlaces("requests", inFlightMax), watches: newPlaces("watches", watchesMax),
 	}
-	s.kinds = []*kind{configMapKind(), eventKind(), namespaceKind(), nodeKind(), podKind(&s.cfg), secretKind()}
+	s.kinds = []*kind{configMapKind(), eventKind(), namespaceKind(s), nodeKind(), podKind(&s.cfg), secretKind()}
 	for _, k := range s.kinds {
 		s.byName[k.groupVersion().WithResource(k.name)] = k
 	}

@@ -429,3 +429,18 @@ func FuzzRequests(f *testing.F) {
 		}
 	})
 }
+
+// space stores namespaces.
+func (b *bench) space(names ...string) {
+	b.t.Helper()
+	for _, name := range names {
+		err := b.store.Create(namespaces, &corev1.Namespace{
+			ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID("uid-" + name)},
+			Spec:       corev1.NamespaceSpec{Finalizers: []corev1.FinalizerName{corev1.FinalizerKubernetes}},
+			Status:     corev1.NamespaceStatus{Phase: corev1.NamespaceActive},
+		})
+		if err != nil {
+			b.t.Fatal(err)
+		}
+	}
+}

@@ -18,7 +18,7 @@ func podStrategy(cfg *Config) *strategy {
 	return &strategy{
 		create: func(o store.Object) (field.ErrorList, []string) {
 			p := o.(*corev1.Pod)
-			p.Status = corev1.PodStatus{Phase: corev1.PodPending}
+			p.Generation, p.Status = 1, corev1.PodStatus{Phase: corev1.PodPending}
 			if p.Spec.NodeName == "" { // there is one node, and no scheduler
 				p.Spec.NodeName = cfg.NodeName
 			}

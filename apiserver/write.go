@@ -88,12 +88,17 @@ func (s *Server) createNamed(k *kind, o store.Object, dry bool) ([]string, error
 	o.SetCreationTimestamp(metav1.Now().Rfc3339Copy())
 	o.SetDeletionTimestamp(nil)
 	o.SetDeletionGracePeriodSeconds(nil)
-	o.SetGeneration(1)
+	o.SetGeneration(0)
 	o.SetManagedFields(nil)
 	o.SetSelfLink("")
 	errs, warnings := k.strategy.create(o)
 	if errs = append(checkReserved(o.GetAnnotations(), nil), errs...); len(errs) > 0 {
 		return nil, apierrors.NewInvalid(k.gvk().GroupKind(), o.GetName(), errs)
+	}
+	s.creating.RLock()
+	defer s.creating.RUnlock()
+	if err := s.namespaceOpen(k, o); err != nil {
+		return nil, err
 	}
 	if !dry {
 		return warnings, k.failed(s.cfg.Store.Create(k.name, o), o.GetName())
@@ -173,7 +178,7 @@ func (s *Server) replace(k *kind, o, old store.Object, dry bool) ([]string, erro
 	default:
 		return nil, conflict(k, old, errModified)
 	}
-	if err := k.refuse(old); err != nil {
+	if err := k.refuse(old); err != nil && !k.strategy.open {
 		return nil, err
 	}
 	o.SetUID(old.GetUID())
@@ -192,6 +197,9 @@ func (s *Server) replace(k *kind, o, old store.Object, dry bool) ([]string, erro
 	old.GetObjectKind().SetGroupVersionKind(k.gvk())
 	if dry || apiequality.Semantic.DeepEqual(o, old) {
 		return warnings, nil
+	}
+	if finished(o) {
+		return warnings, k.failed(s.cfg.Store.Delete(k.name, o), o.GetName())
 	}
 	return warnings, k.failed(s.cfg.Store.Update(k.name, o), o.GetName())
 }

@@ -26,6 +26,7 @@ func TestTypedClientWrites(t *testing.T) {
 	for _, contentType := range contentTypes {
 		t.Run(contentType, func(t *testing.T) {
 			b := newBench(t)
+			b.space("default")
 			pods := b.client(contentType).CoreV1().Pods("default")
 			p, err := pods.Create(t.Context(), newPod("a"), metav1.CreateOptions{})
 			if err != nil || p.UID == "" || p.CreationTimestamp.IsZero() || p.Spec.NodeName != "n1" || p.Status.Phase != corev1.PodPending ||
@@ -78,6 +79,7 @@ func TestTypedClientWrites(t *testing.T) {
 
 func TestGeneratedNamesDiffer(t *testing.T) {
 	b := newBench(t)
+	b.space("default")
 	pods := b.client("").CoreV1().Pods("default")
 	seen := map[string]bool{}
 	for range 20 {
@@ -105,6 +107,7 @@ func TestGeneratedNamesDiffer(t *testing.T) {
 
 func TestPatches(t *testing.T) {
 	b := newBench(t)
+	b.space("default")
 	pods := b.client("").CoreV1().Pods("default")
 	if _, err := pods.Create(t.Context(), newPod("a"), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
@@ -133,7 +136,7 @@ func TestPatches(t *testing.T) {
 		}
 	}
 	p, err := pods.Get(t.Context(), "a", metav1.GetOptions{})
-	if err != nil || len(p.Labels) != 1 || p.Labels["b"] != "2" || p.Spec.Containers[0].Image != "busybox:3" || p.ResourceVersion != "4" || p.Generation != 2 ||
+	if err != nil || len(p.Labels) != 1 || p.Labels["b"] != "2" || p.Spec.Containers[0].Image != "busybox:3" || p.ResourceVersion != "5" || p.Generation != 2 ||
 		p.Spec.Containers[0].Resources.Limits.Cpu().String() != "100m" {
 		t.Errorf("%v %+v", err, p)
 	}
@@ -141,6 +144,7 @@ func TestPatches(t *testing.T) {
 
 func TestConcurrentPatchesAreAllKept(t *testing.T) {
 	b := newBench(t)
+	b.space("default")
 	pods := b.client("").CoreV1().Pods("default")
 	if _, err := pods.Create(t.Context(), newPod("a"), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
@@ -162,6 +166,7 @@ func TestConcurrentPatchesAreAllKept(t *testing.T) {
 
 func TestBodies(t *testing.T) {
 	b := newBench(t)
+	b.space("default")
 	const good = `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"x"},"spec":{"containers":[{"name":"c","image":"busybox"}]}}`
 	with := func(old, new string) string { return strings.Replace(good, old, new, 1) }
 	for name, c := range map[string]struct {
@@ -216,6 +221,7 @@ func TestBodies(t *testing.T) {
 
 func TestPodsOfManifestsAreNotWritten(t *testing.T) {
 	b := newBench(t)
+	b.space("default")
 	p := b.pod("default", "static")
 	p.Annotations = map[string]string{annotationFile: "/etc/minikubelet/manifests/static.yaml"}
 	if err := b.store.Update("pods", p); err != nil {

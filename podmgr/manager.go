@@ -218,7 +218,10 @@ func (m *Manager) update(ctx context.Context, pod *corev1.Pod) {
 // that is removed and put back gives the same UID.
 func (m *Manager) returned(ctx context.Context, pod *corev1.Pod) {
 	var now corev1.Pod
-	if ctx.Err() == nil && m.cfg.Store.Get(Pods, pod.Namespace, pod.Name, &now) == nil && now.UID == pod.UID {
+	if ctx.Err() != nil || m.cfg.Store.Get(Pods, pod.Namespace, pod.Name, &now) != nil || now.UID != pod.UID {
+		return
+	}
+	if now.DeletionTimestamp == nil || len(now.Finalizers) == 0 { // else it waits for its finalizers
 		m.update(ctx, &now)
 	}
 }

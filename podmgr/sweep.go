@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 
 	"github.com/minikubelet/minikubelet/runtime"
 	"github.com/minikubelet/minikubelet/volumes"
@@ -138,17 +139,33 @@ func (m *Manager) removeLogs(pod *corev1.Pod) error {
 	return nil
 }
 
-// deleteObject removes the Pod from the store, if it is still that Pod.
+// deleteObject removes the Pod from the store, if it is still that Pod. One with
+// finalizers stays until they are gone: that change makes a new worker, which
+// comes here again.
 func (m *Manager) deleteObject(pod *corev1.Pod) error {
 	var stored corev1.Pod
 	err := m.cfg.Store.Get(Pods, pod.Namespace, pod.Name, &stored)
-	if err == nil && stored.UID == pod.UID {
+	switch {
+	case err != nil || stored.UID != pod.UID:
+	case len(stored.Finalizers) > 0:
+		err = m.holdObject(&stored)
+	default:
 		err = m.cfg.Store.Delete(Pods, &stored)
 	}
 	if apierrors.IsNotFound(err) || errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	return err
+}
+
+// holdObject says of a Pod which has ended and must stay that its grace period is
+// over.
+func (m *Manager) holdObject(pod *corev1.Pod) error {
+	if pod.DeletionGracePeriodSeconds != nil && *pod.DeletionGracePeriodSeconds == 0 {
+		return nil
+	}
+	pod.DeletionGracePeriodSeconds = ptr.To[int64](0)
+	return m.cfg.Store.Update(Pods, pod)
 }
 
 // attachedIPs are the Pod's addresses as they are found; false when it should

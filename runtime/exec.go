@@ -5,9 +5,11 @@ package runtime
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -25,11 +27,13 @@ type Size struct {
 	Width, Height uint32
 }
 
-// ExecOptions describe a further process in a running container. It gets the container's user, environment and working directory.
+// ExecOptions describe a further process in a running container. It gets the container's user, environment, working directory,
+// capabilities and seccomp filter.
 type ExecOptions struct {
 	Cmd []string
-	// Stdin may be nil; a read that blocks does not delay Exec's return. Stdout and Stderr may be nil, and are no longer written to
-	// when Exec has returned. With TTY all output goes to Stdout.
+	// Stdin may be nil; a read that blocks does not delay Exec's return. Its end is that of the process' input, and of a terminal: the
+	// kernel then sends SIGHUP. Stdout and Stderr may be nil, and are no longer written to when Exec has returned; after a write that
+	// failed the process would wait for ever. With TTY all output goes to Stdout.
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	TTY            bool
@@ -38,9 +42,16 @@ type ExecOptions struct {
 }
 
 // Exec runs a command in a running container, and gives its exit code (128 plus the signal when a signal ended it) after all its
-// output was written. When ctx ends first, the process is killed and the error is ctx's.
+// output was written: that of its descendants too, which may outlive it. When ctx ends first, the process is killed and the error is
+// ctx's.
 func (r *Runtime) Exec(ctx context.Context, id string, options ExecOptions) (exitCode int, err error) {
 	ctx = r.namespaced(ctx)
+	defer func() {
+		// Whatever was under way when ctx ended has its own way of saying so.
+		if ended := ctx.Err(); ended != nil && err != nil && !errors.Is(err, ended) {
+			err = fmt.Errorf("%w: %w", ended, err)
+		}
+	}()
 	if s, err := r.Status(id); err != nil {
 		return 0, fmt.Errorf("exec in container %s: %w", id, err)
 	} else if s.State != StateRunning {
@@ -100,6 +111,9 @@ func (r *Runtime) newProcess(ctx context.Context, id string, options ExecOptions
 		process = *spec.Process
 	}
 	process.Args, process.Terminal, process.CommandLine = options.Cmd, options.TTY, ""
+	if options.TTY {
+		process.Env = withTerm(process.Env)
+	}
 	var in io.Reader
 	if options.Stdin != nil {
 		in = stdin
@@ -117,6 +131,12 @@ func (r *Runtime) newProcess(ctx context.Context, id string, options ExecOptions
 		streams = append(streams, cio.WithTerminal)
 	}
 	return task.Exec(ctx, "exec-"+strings.ToLower(rand.Text()), &process, cio.NewCreator(streams...))
+}
+
+// withTerm tells a process on a terminal what that understands, as containerd's CRI does.
+func withTerm(env []string) []string {
+	env = slices.DeleteFunc(slices.Clone(env), func(v string) bool { return strings.HasPrefix(v, "TERM=") })
+	return append(env, "TERM=xterm")
 }
 
 // follow serves a running process until it has ended.

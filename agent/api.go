@@ -34,15 +34,17 @@ const (
 
 // front is the API with its listeners.
 type front struct {
-	agent  *Agent
-	server *apiserver.Server
-	socket net.Listener
-	tcp    net.Listener // nil: the socket alone
-	pki    *pki.Dir
+	agent   *Agent
+	server  *apiserver.Server
+	streams *streams
+	socket  net.Listener
+	tcp     net.Listener // nil: the socket alone
+	pki     *pki.Dir
 }
 
-// openFront listens and writes the kubeconfig.
-func (a *Agent) openFront() (_ *front, err error) {
+// openFront listens and writes the kubeconfig. What clients run in containers ends
+// with ctx.
+func (a *Agent) openFront(ctx context.Context) (_ *front, err error) {
 	var users *apiserver.TokenFile
 	if a.cfg.TokenAuthFile != "" {
 		if users, err = apiserver.LoadTokenFile(a.cfg.TokenAuthFile); err != nil {
@@ -52,9 +54,10 @@ func (a *Agent) openFront() (_ *front, err error) {
 	if err := rbac.Bootstrap(a.store); err != nil {
 		return nil, err
 	}
-	f := &front{agent: a, server: apiserver.New(apiserver.Config{
+	streams := &streams{agent: a, ctx: ctx}
+	f := &front{agent: a, streams: streams, server: apiserver.New(apiserver.Config{
 		Store: a.store, NodeName: a.cfg.NodeName, Version: KubernetesVersion(),
-		Summary: plan.Summary, AskToEnd: podmgr.AskToEnd, Logs: logs{a}, TokenFile: users, Log: a.log,
+		Summary: plan.Summary, AskToEnd: podmgr.AskToEnd, Logs: logs{a}, Streams: streams, TokenFile: users, Log: a.log,
 	})}
 	if f.socket, err = apiserver.Listen(filepath.Join(a.cfg.RunDir, "api.sock")); err != nil {
 		return nil, err
@@ -148,6 +151,7 @@ func (f *front) writeKubeconfig() {
 // run serves until ctx ends.
 func (f *front) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
+	defer f.streams.work.Wait()
 	defer cancel()
 	done := make(chan error, 2)
 	go f.aggregate(ctx)

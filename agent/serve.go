@@ -52,12 +52,12 @@ func Serve(ctx context.Context, cfg Config, log *slog.Logger, ready func()) (err
 	if err := errors.Join(a.putNode(), a.putSystemNamespaces()); err != nil {
 		return err
 	}
-	api, err := a.openFront()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	api, err := a.openFront(ctx)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	go a.followImages(ctx)
 	done := make(chan error, 4)
 	go func() { done <- a.Run(ctx) }()

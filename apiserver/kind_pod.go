@@ -19,7 +19,7 @@ import (
 func podKind(cfg *Config) *kind {
 	return &kind{
 		version: "v1", name: "pods", singular: "pod", kind: "Pod", short: []string{"po"}, categories: []string{"all"},
-		namespaced: true, verbs: allVerbs, subresources: []subresource{podLog(), podEphemeralContainers(cfg)},
+		namespaced: true, verbs: allVerbs, subresources: []subresource{podLog(), podExec(), podPortForward(), podEphemeralContainers(cfg)},
 		strategy: podStrategy(cfg),
 		types:    corev1.AddToScheme,
 		object:   func() store.Object { return new(corev1.Pod) },

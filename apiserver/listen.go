@@ -39,11 +39,13 @@ func Listen(path string) (net.Listener, error) {
 }
 
 // Serve answers on a listener until ctx ends, and closes it. With cfg it speaks
-// TLS.
+// TLS. The requests' contexts end with ctx, those of connections that were taken over
+// included.
 func Serve(ctx context.Context, l net.Listener, cfg *tls.Config, h http.Handler, log *slog.Logger) error {
 	server := &http.Server{
 		Handler: h, TLSConfig: cfg, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: headerMax,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		BaseContext: func(net.Listener) context.Context { return ctx },
+		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/minikubelet/minikubelet/apiserver/rbac"
+	"github.com/minikubelet/minikubelet/apiserver/streaming"
 	"github.com/minikubelet/minikubelet/store"
 )
 
@@ -45,6 +46,8 @@ type Config struct {
 	AskToEnd func(pod *corev1.Pod, seconds *int64) bool
 	// Logs reads containers' logs.
 	Logs LogReader
+	// Streams reaches into running Pods, for exec, attach and port-forward.
+	Streams Streams
 	// TokenFile has users with tokens of their own; nil when there are none.
 	TokenFile *TokenFile
 	Log       *slog.Logger
@@ -62,6 +65,9 @@ type Server struct {
 	creating sync.RWMutex
 	flight   *places
 	watches  *places
+	// sessions bounds those of exec, attach and port-forward.
+	sessions  *places
+	streaming streaming.Server
 }
 
 // New makes a server.
@@ -69,6 +75,7 @@ func New(cfg Config) *Server {
 	s := &Server{
 		cfg: cfg, byName: make(map[schema.GroupVersionResource]*kind),
 		policy: rbac.New(cfg.Store), flight: newPlaces("requests", inFlightMax), watches: newPlaces("watches", watchesMax),
+		sessions: newPlaces("sessions of exec, attach and port-forward", sessionsMax),
 	}
 	s.kinds = []*kind{configMapKind(), eventKind(), namespaceKind(s), nodeKind(), podKind(&s.cfg), secretKind()}
 	for _, k := range s.kinds {

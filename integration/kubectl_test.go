@@ -30,11 +30,17 @@ func (n *node) tryKubectl(stdin string, args ...string) (string, error) {
 	n.t.Helper()
 	ctx, cancel := context.WithTimeout(n.t.Context(), patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, kubectlPath(n.t), append([]string{"--cache-dir", n.path("cache"), "--kubeconfig", n.path("data", "kubeconfig")}, args...)...)
+	cmd := exec.CommandContext(ctx, kubectlPath(n.t), n.kubectlCommand(args...).Args[1:]...)
 	cmd.Stdin = strings.NewReader(stdin)
 	cmd.WaitDelay = time.Second
 	out, err := cmd.CombinedOutput()
 	return string(out), err
+}
+
+// kubectlCommand is kubectl with the node's kubeconfig.
+func (n *node) kubectlCommand(args ...string) *exec.Cmd {
+	n.t.Helper()
+	return exec.Command(kubectlPath(n.t), append([]string{"--cache-dir", n.path("cache"), "--kubeconfig", n.path("data", "kubeconfig")}, args...)...)
 }
 
 // kubectl is tryKubectl that must succeed.

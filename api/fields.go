@@ -35,8 +35,8 @@ const nodeNameValue = "<this node's name>"
 const (
 	noScheduler = "there is one node and no scheduler"
 	noSecrets   = "Secrets do not exist on this node yet"
-	noMaps      = "ConfigMaps do not exist on this node yet"
 	noClaims    = "dynamic resource allocation needs a cluster"
+	noBundles   = "no signer of certificates runs on this node; use a Secret or a ConfigMap"
 	noVolume    = "this volume type is not offered yet; use emptyDir or hostPath"
 	noStorage   = "needs PersistentVolumes, which this node does not have; use hostPath"
 	gone        = "removed from Kubernetes"
@@ -148,14 +148,14 @@ var fields = []rule{
 	{path: "spec.containers[].ports[].protocol", level: Supported},
 	{path: "spec.containers[].ports[].hostPort", level: Supported},
 	{path: "spec.containers[].ports[].hostIP", level: Supported},
-	{path: "spec.containers[].envFrom", level: Refused, note: noMaps + ", nor do Secrets; list the values under env"},
+	{path: "spec.containers[].envFrom", level: Supported},
 	{path: "spec.containers[].env[].name", level: Supported},
 	{path: "spec.containers[].env[].value", level: Supported},
 	{path: "spec.containers[].env[].valueFrom.fieldRef", level: Supported},
 	{path: "spec.containers[].env[].valueFrom.resourceFieldRef", level: Supported},
-	{path: "spec.containers[].env[].valueFrom.configMapKeyRef", level: Refused, note: noMaps + "; give the value"},
-	{path: "spec.containers[].env[].valueFrom.secretKeyRef", level: Refused, note: noSecrets + "; give the value"},
-	{path: "spec.containers[].env[].valueFrom.fileKeyRef", level: Refused, note: "not offered yet; give the value"},
+	{path: "spec.containers[].env[].valueFrom.configMapKeyRef", level: Supported},
+	{path: "spec.containers[].env[].valueFrom.secretKeyRef", level: Supported},
+	{path: "spec.containers[].env[].valueFrom.fileKeyRef", level: Supported},
 	{path: "spec.containers[].resources.limits[cpu]", level: Supported},
 	{path: "spec.containers[].resources.limits[memory]", level: Supported},
 	{path: "spec.containers[].resources.limits[hugepages-*]", level: Supported},
@@ -210,10 +210,16 @@ var fields = []rule{
 	{path: "spec.volumes[].emptyDir.medium", level: Refused, accept: []string{"Memory"}, note: "huge pages cannot be mounted yet"},
 	{path: "spec.volumes[].emptyDir.sizeLimit", level: Supported},
 	{path: "spec.volumes[].hostPath", level: Supported},
-	{path: "spec.volumes[].configMap", level: Refused, note: noMaps + "; use hostPath"},
-	{path: "spec.volumes[].secret", level: Refused, note: noSecrets + "; use hostPath"},
-	{path: "spec.volumes[].downwardAPI", level: Refused, note: noVolume},
-	{path: "spec.volumes[].projected", level: Refused, note: noVolume},
+	{path: "spec.volumes[].configMap", level: Supported},
+	{path: "spec.volumes[].secret", level: Supported},
+	{path: "spec.volumes[].downwardAPI", level: Supported},
+	{path: "spec.volumes[].projected.defaultMode", level: Supported},
+	{path: "spec.volumes[].projected.sources[].configMap", level: Supported},
+	{path: "spec.volumes[].projected.sources[].secret", level: Supported},
+	{path: "spec.volumes[].projected.sources[].downwardAPI", level: Supported},
+	{path: "spec.volumes[].projected.sources[].serviceAccountToken", level: Refused, note: "there are no service accounts"},
+	{path: "spec.volumes[].projected.sources[].clusterTrustBundle", level: Refused, note: noBundles},
+	{path: "spec.volumes[].projected.sources[].podCertificate", level: Refused, note: noBundles},
 	{path: "spec.volumes[].image", level: Refused, note: noVolume},
 	{path: "spec.volumes[].persistentVolumeClaim", level: Refused, note: noStorage},
 	{path: "spec.volumes[].ephemeral", level: Refused, note: noStorage},

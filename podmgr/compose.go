@@ -75,6 +75,7 @@ func (n *NodeFacts) hostname(pod *corev1.Pod) string {
 
 func (n *NodeFacts) volumesPod(pod *corev1.Pod) volumes.Pod {
 	p := volumes.Pod{UID: string(pod.UID), Namespace: pod.Namespace, Name: pod.Name, Dir: n.podDir(pod)}
+	p.Nested = nested(pod)
 	if pod.Spec.SecurityContext != nil {
 		p.FSGroup = pod.Spec.SecurityContext.FSGroup
 	}
@@ -137,19 +138,14 @@ func terminationPath(c *corev1.Container) string {
 	return corev1.TerminationMessagePathDefault
 }
 
-// options composes one container's values but its image and namespaces. ips are
-// the Pod's addresses as far as they are known, mounts its volumes.
-func (n *NodeFacts) options(pod *corev1.Pod, c *corev1.Container, id string, ips []string, mounts []specs.Mount) (spec.Options, error) {
-	env, err := n.env(pod, c, ips)
-	if err != nil {
-		return spec.Options{}, err
-	}
+// options composes one container's values but its image and namespaces.
+func (n *NodeFacts) options(pod *corev1.Pod, c *corev1.Container, id string, env *environment, mounts []specs.Mount) (spec.Options, error) {
 	security, err := spec.EffectiveSecurityContext(pod, c)
 	if err != nil {
 		return spec.Options{}, err
 	}
 	options := spec.Options{
-		Command: env.expand(c.Command), Args: env.expand(c.Args), Env: env.list, WorkingDir: c.WorkingDir,
+		Command: env.expand(c.Command), Args: env.expand(c.Args), Env: env.list(), WorkingDir: c.WorkingDir,
 		Hostname: n.hostname(pod), TTY: c.TTY, Stdin: c.Stdin,
 		Security: security, Files: n.files(pod, c, id), Mounts: mounts,
 		Resources:   cgroups.ContainerResources(pod, c, n.CgroupOptions),

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"strconv"
 	"syscall"
@@ -19,6 +20,7 @@ import (
 	"github.com/minikubelet/minikubelet/podmgr/plan"
 	"github.com/minikubelet/minikubelet/runtime"
 	"github.com/minikubelet/minikubelet/runtime/spec"
+	"github.com/minikubelet/minikubelet/volumes"
 )
 
 const sigkill = syscall.SIGKILL
@@ -107,7 +109,11 @@ func (w *worker) container(ctx context.Context, pod *corev1.Pod, c *corev1.Conta
 		}
 	}
 	id := containerID(pod, stage.id, c.Name, a.Attempt)
-	volumeMounts, err := w.expandSubPaths(pod, c, w.stageIPs(stage))
+	env, err := w.env(pod, c, w.envSources(stage))
+	if err != nil {
+		return runtime.Container{}, err
+	}
+	volumeMounts, err := expandSubPaths(c, &env)
 	if err != nil {
 		return runtime.Container{}, err
 	}
@@ -115,7 +121,7 @@ func (w *worker) container(ctx context.Context, pod *corev1.Pod, c *corev1.Conta
 	if err != nil {
 		return runtime.Container{}, err
 	}
-	options, err := w.options(pod, c, id, w.stageIPs(stage), mounts)
+	options, err := w.options(pod, c, id, &env, mounts)
 	if err != nil {
 		return runtime.Container{}, err
 	}
@@ -149,6 +155,20 @@ func (w *worker) container(ctx context.Context, pod *corev1.Pod, c *corev1.Conta
 			return spec.Build(o, in.View)
 		},
 	}, nil
+}
+
+// envSources are the store and the Pod's volumes.
+func (w *worker) envSources(stage *sandboxStage) envSources {
+	return envSources{
+		objects: storeObjects{w.m.cfg.Store}, ips: w.stageIPs(stage),
+		file: func(volume, path string) ([]byte, error) {
+			vol, ok := stage.volumes[volume]
+			if !ok {
+				return nil, fmt.Errorf("cannot find the volume %q referenced by FileKeyRef", volume)
+			}
+			return volumes.ReadFile(vol, path, maxEnvFile)
+		},
+	}
 }
 
 func isTrue(b *bool) bool { return b != nil && *b }

@@ -59,6 +59,7 @@ type Config struct {
 	ResolvConf string // the host's; empty: /etc/resolv.conf
 	Node       spec.Node
 	Pull       PullFunc
+	Tokens     Tokens // nil: volumes with tokens of ServiceAccounts cannot be set up
 	// OnStatus and OnEvent, when set, hear of every change at once, before it is
 	// stored. They must not block and must not change the Pod.
 	OnStatus func(pod *corev1.Pod, status *corev1.PodStatus)
@@ -134,6 +135,7 @@ func (m *Manager) Swept() <-chan struct{} { return m.swept }
 // are given a bounded time to finish. It returns nil when ctx ended. It may be
 // called once.
 func (m *Manager) Run(ctx context.Context) error {
+	before := m.cfg.Store.Revision()
 	pods, revision, err := m.list()
 	if err != nil {
 		return fmt.Errorf("list Pods: %w", err)
@@ -145,6 +147,9 @@ func (m *Manager) Run(ctx context.Context) error {
 	stopEvents := m.events.start()
 	defer stopEvents()
 	m.wg.Go(func() { m.prober.serve(ctx) })
+	for _, resource := range []string{ConfigMaps, Secrets} {
+		m.wg.Go(func() { m.watchObjects(ctx, resource, before) })
+	}
 	for _, pod := range pods {
 		m.update(ctx, pod)
 	}

@@ -178,7 +178,11 @@ func (n *NodeFacts) previewSpec(p *Preview, out *ContainerPreview, pod *corev1.P
 	if pod.Spec.HostNetwork {
 		ips = n.HostIPs
 	}
-	volumeMounts, err := n.expandSubPaths(pod, c, ips)
+	env, err := n.env(pod, c, p.envSources(c, ips))
+	if err != nil {
+		return nil, err
+	}
+	volumeMounts, err := expandSubPaths(c, &env)
 	if err != nil {
 		return nil, err
 	}
@@ -186,7 +190,7 @@ func (n *NodeFacts) previewSpec(p *Preview, out *ContainerPreview, pod *corev1.P
 	if err != nil {
 		return nil, err
 	}
-	o, err := n.options(pod, c, id, ips, mounts)
+	o, err := n.options(pod, c, id, &env, mounts)
 	if err != nil {
 		return nil, err
 	}

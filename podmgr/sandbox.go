@@ -94,15 +94,14 @@ func (w *worker) prepareSandbox(ctx context.Context, pod *corev1.Pod, stage *san
 			return &sandboxError{"Failed", fmt.Errorf("error making pod data directories: %w", err)}
 		}
 	}
+	var err error
+	if stage.volumes, err = w.setUpVolumes(ctx, pod); err != nil {
+		return err
+	}
 	resources := cgroups.PodResources(pod, w.CgroupOptions)
 	if err := cfg.Cgroups.CreatePod(string(pod.UID), cgroups.QOSClass(pod), resources); err != nil {
 		return err
 	}
-	vols, err := cfg.Volumes.Setup(ctx, w.volumesPod(pod), pod.Spec.Volumes)
-	if err != nil {
-		return &sandboxError{"FailedMount", err}
-	}
-	stage.volumes = vols
 	if err := w.writeFiles(pod); err != nil {
 		return err
 	}
@@ -199,6 +198,13 @@ const settleBound = 5 * time.Second
 
 // sandboxFailed tells why a sandbox could not be made, in the kubelet's words.
 func (w *worker) sandboxFailed(pod *corev1.Pod, err error) {
+	var mounts mountErrors
+	if errors.As(err, &mounts) {
+		for _, one := range mounts {
+			w.event(pod, "", corev1.EventTypeWarning, "FailedMount", one.Error())
+		}
+		return
+	}
 	var se *sandboxError
 	if errors.As(err, &se) {
 		w.event(pod, "", corev1.EventTypeWarning, se.reason, se.Error())
@@ -222,6 +228,9 @@ func (w *worker) cancelOthers(key string) {
 // finish removes all that is left of a deleted Pod, and at last its object.
 func (w *worker) finish(ctx context.Context, pod *corev1.Pod) error {
 	w.cancelOthers(plan.Action{Kind: plan.Finish}.Key())
+	w.writing.mu.Lock()
+	w.writing.over = true
+	w.writing.mu.Unlock()
 	if err := w.m.removeAll(ctx, pod); err != nil {
 		return err
 	}

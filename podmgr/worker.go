@@ -5,6 +5,7 @@ package podmgr
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -35,10 +36,14 @@ type worker struct {
 	sandbox  *sandboxStage
 	messages map[string]string // termination messages by container ID
 	hooks    map[string]hooks  // by container ID
-	changed  chan struct{}     // closed and replaced at every wake-up
-	gone     bool              // Finish is done
+	sources  sources
+	changed  chan struct{} // closed and replaced at every wake-up
+	gone     bool          // Finish is done
 
 	last corev1.PodStatus // only run touches it
+
+	writing writing
+	tokens  *podTokens // nil: nobody makes any
 }
 
 // step is an action under way.
@@ -68,6 +73,10 @@ func newWorker(m *Manager, pod *corev1.Pod) *worker {
 		last:     *pod.Status.DeepCopy(),
 		hashes:   containerHashes(pod),
 	}
+	w.sources.refs = referencesOf(pod)
+	if m.cfg.Tokens != nil {
+		w.tokens = &podTokens{maker: m.cfg.Tokens, due: w.tokenDue}
+	}
 	w.status = newStatusWriter(m.cfg.Store, pod, w.log)
 	return w
 }
@@ -80,13 +89,22 @@ func (w *worker) setPod(pod *corev1.Pod) {
 	w.pod = pod
 	if !equality.Semantic.DeepEqual(old.Spec, pod.Spec) {
 		w.hashes = containerHashes(pod)
+		w.sources.refs = referencesOf(pod)
+	}
+	relabelled := len(w.sources.refs.labels) > 0 && !sameLabels(old, pod)
+	if relabelled {
+		w.markStale(w.sources.refs.labels)
 	}
 	w.mu.Unlock()
-	if old.Generation != pod.Generation || !equality.Semantic.DeepEqual(old.DeletionTimestamp, pod.DeletionTimestamp) ||
+	if relabelled || old.Generation != pod.Generation || !equality.Semantic.DeepEqual(old.DeletionTimestamp, pod.DeletionTimestamp) ||
 		!equality.Semantic.DeepEqual(old.Spec, pod.Spec) ||
 		!equality.Semantic.DeepEqual(foreignConditions(&old.Status), foreignConditions(&pod.Status)) {
 		w.wakeUp()
 	}
+}
+
+func sameLabels(a, b *corev1.Pod) bool {
+	return maps.Equal(a.Labels, b.Labels) && maps.Equal(a.Annotations, b.Annotations)
 }
 
 // wakeUp makes the worker look again. It never blocks.
@@ -109,6 +127,9 @@ func (w *worker) run(ctx context.Context) {
 	defer w.status.stop()
 	defer steps.Wait()
 	defer w.m.prober.follow(ctx, w.uid, nil)
+	if w.tokens != nil {
+		defer w.tokens.stop()
+	}
 	w.admit()
 	w.adopt(ctx)
 	timer := time.NewTimer(time.Hour)
@@ -120,6 +141,7 @@ func (w *worker) run(ctx context.Context) {
 		for _, action := range decision.Actions {
 			w.start(ctx, acting, &steps, action)
 		}
+		w.refresh(acting, &steps)
 		timer.Reset(untilNext(in.Now, decision.Next))
 		select {
 		case <-w.wake:
@@ -189,7 +211,7 @@ func (w *worker) start(ctx, acting context.Context, steps *sync.WaitGroup, actio
 	stepCtx, cancel := context.WithCancel(base)
 	s := &step{action: action, cancel: cancel, sooner: make(chan time.Time, 4)}
 	w.busy[key] = s
-	pod := w.pod
+	pod, changes := w.pod, w.sources.changes
 	var turn *ticket
 	if action.Kind == plan.CreateContainer {
 		turn = w.m.creates.enter() // here, so that the order is plan's
@@ -200,17 +222,18 @@ func (w *worker) start(ctx, acting context.Context, steps *sync.WaitGroup, actio
 		if turn != nil {
 			defer turn.leave()
 			if err := turn.wait(stepCtx); err != nil {
-				w.finished(key, action, err, true, 0)
+				w.finished(key, action, err, true, changes, 0)
 				return
 			}
 		}
 		err := w.do(stepCtx, pod, s)
-		w.finished(key, action, err, stepCtx.Err() != nil, time.Since(began))
+		w.finished(key, action, err, stepCtx.Err() != nil, changes, time.Since(began))
 	})
 }
 
-// finished records how a step ended and wakes the worker.
-func (w *worker) finished(key string, action plan.Action, err error, canceled bool, took time.Duration) {
+// finished records how a step ended and wakes the worker. changes is the count of the
+// objects' changes when it began.
+func (w *worker) finished(key string, action plan.Action, err error, canceled bool, changes uint64, took time.Duration) {
 	w.mu.Lock()
 	delete(w.busy, key)
 	switch {
@@ -224,7 +247,8 @@ func (w *worker) finished(key string, action plan.Action, err error, canceled bo
 		if before := w.failures[key]; before.Kind == action.Kind {
 			count += before.Count
 		}
-		w.failures[key] = plan.Failure{Kind: action.Kind, Reason: reason, Message: message, At: time.Now(), Count: count}
+		w.failures[key] = plan.Failure{Kind: action.Kind, Reason: reason, Message: message, At: time.Now(), Count: count,
+			Waits: isMissing(err) && changes == w.sources.changes}
 	}
 	w.mu.Unlock()
 	switch {

@@ -54,7 +54,7 @@ func TestHostPathTypes(t *testing.T) {
 				pass = pass || p == name
 			}
 			if !pass {
-				wantError(t, err, "spec.volumes[0].hostPath: ", "hostPath type check failed: "+path+" is not a "+c.word)
+				wantError(t, err, `MountVolume.SetUp failed for volume "v" : hostPath`, "hostPath type check failed: "+path+" is not a "+c.word)
 				continue
 			}
 			if err != nil {
@@ -93,7 +93,7 @@ func TestHostPathCreate(t *testing.T) {
 		}
 	}
 	_, err := m.Setup(context.Background(), newPod(t, "pod"), []corev1.Volume{host("v", filepath.Join(dir, "no/f"), corev1.HostPathFileOrCreate)})
-	wantError(t, err, "hostPath", "no such file")
+	wantError(t, err, `failed for volume "v" : `, "no such file")
 	_, err = m.Setup(context.Background(), newPod(t, "pod"), []corev1.Volume{host("v", filepath.Join(dir, "f"), corev1.HostPathDirectoryOrCreate)})
 	wantError(t, err, "is not a directory")
 }

@@ -126,9 +126,9 @@ func (m *Manager) Check(vols []corev1.Volume) error {
 	return errors.Join(errs...)
 }
 
-// Setup makes the Pod's volumes, or adopts those that exist. An error begins
-// with the path of the field; Setup may then be called again, and Teardown
-// removes what it left.
+// Setup makes the Pod's volumes, or adopts those that exist and writes what has
+// changed of their files. An error names the volume or the field; Setup may then
+// be called again, and Teardown removes what it left.
 func (m *Manager) Setup(ctx context.Context, pod Pod, vols []corev1.Volume) (Volumes, error) {
 	if err := m.Check(vols); err != nil {
 		return nil, err
@@ -147,7 +147,8 @@ func (m *Manager) Setup(ctx context.Context, pod Pod, vols []corev1.Volume) (Vol
 			return nil, err
 		}
 		if out[v.Name], err = t.setUp(ctx, pod, v); err != nil {
-			return nil, fmt.Errorf("spec.volumes[%d].%s: %w", i, t.source(), err)
+			// The kubelet's words, for they become an event.
+			return nil, fmt.Errorf("MountVolume.SetUp failed for volume %q : %w", v.Name, err)
 		}
 	}
 	return out, nil

@@ -283,7 +283,7 @@ func TestProjectionRefusesPaths(t *testing.T) {
 		pod := newPod(t, "pod")
 		pod.Files["v"] = Files{name: {Data: []byte("x"), Mode: 0o644}}
 		_, err := New(Config{}).Setup(context.Background(), pod, []corev1.Volume{projectedOf("v", "configMap")})
-		wantError(t, err, "spec.volumes[0].configMap: invalid path: ", want)
+		wantError(t, err, `MountVolume.SetUp failed for volume "v" : invalid path: `, want)
 	}
 	big := Files{}
 	for i := range 33 {

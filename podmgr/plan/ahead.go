@@ -76,14 +76,18 @@ func (v *view) mayPrecedeSandbox(m *member) bool {
 	return true
 }
 
-// readsAtStart says whether the environment comes from objects or files that may
-// appear or change while init containers run.
+// readsAtStart says whether the environment comes from objects, files, labels or
+// annotations that may appear or change while init containers run.
 func readsAtStart(c *corev1.Container) bool {
 	if len(c.EnvFrom) > 0 {
 		return true
 	}
 	for _, e := range c.Env {
-		if e.ValueFrom != nil && e.ValueFrom.FieldRef == nil && e.ValueFrom.ResourceFieldRef == nil {
+		from := e.ValueFrom
+		switch {
+		case from == nil || from.ResourceFieldRef != nil:
+		case from.FieldRef == nil || strings.HasPrefix(from.FieldRef.FieldPath, "metadata.labels") ||
+			strings.HasPrefix(from.FieldRef.FieldPath, "metadata.annotations"):
 			return true
 		}
 	}

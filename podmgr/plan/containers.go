@@ -130,7 +130,7 @@ func (v *view) whileWaiting(m *member, s *corev1.ContainerStatus) {
 // trouble is what keeps a container from starting whose turn it is.
 func (v *view) trouble(m *member) (reason, message string) {
 	if f, ok := v.Seen.Failures[m.key()]; ok && (f.Kind == CreateContainer || f.Kind == StartContainer || f.Kind == "") {
-		if m.ran == nil || !f.At.Before(m.ran.FinishedAt) && v.Now.Before(f.At.Add(max(settle, retryDelay(f.Count)))) {
+		if m.ran == nil || !f.At.Before(m.ran.FinishedAt) && (f.Waits || v.Now.Before(f.At.Add(max(settle, retryDelay(f.Count))))) {
 			return failureReason(f), f.Message
 		}
 	}

@@ -30,6 +30,9 @@ func (d *draft) do(a Action) {
 		return
 	}
 	if f, ok := d.failure(key, a.Kind); ok {
+		if f.Waits {
+			return
+		}
 		if at := f.At.Add(retryDelay(f.Count)); d.now.Before(at) {
 			d.wake(at)
 			return

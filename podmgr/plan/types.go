@@ -183,6 +183,9 @@ type Failure struct {
 	Reason, Message string // Kubernetes' waiting reason: CreateContainerError, …
 	At              time.Time
 	Count           int // in a row, at least 1
+	// Waits: to try again is of no use until the caller takes the failure back, for
+	// an object is missing and the caller hears when it comes.
+	Waits bool
 }
 
 // Kind of an action.

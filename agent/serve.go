@@ -18,6 +18,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
 
+	"github.com/minikubelet/minikubelet/apiserver"
 	"github.com/minikubelet/minikubelet/podmgr"
 	"github.com/minikubelet/minikubelet/runtime/engine"
 )
@@ -49,7 +50,7 @@ func Serve(ctx context.Context, cfg Config, log *slog.Logger, ready func()) (err
 	if err := a.forgetRuns(); err != nil {
 		return err
 	}
-	if err := errors.Join(a.putNode(), a.putSystemNamespaces()); err != nil {
+	if err := errors.Join(a.putNode(), a.putSystemNamespaces(), apiserver.Bootstrap(a.store)); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)

@@ -53,7 +53,7 @@ func TestTypedClientReads(t *testing.T) {
 			t.Fatalf("%s: version: %v %v", contentType, v, err)
 		}
 		_, resources, err := b.client(contentType).Discovery().ServerGroupsAndResources()
-		if err != nil || len(resources) != 1 || len(resources[0].APIResources) < 4 {
+		if err != nil || len(resources) < 7 {
 			t.Fatalf("%s: discovery: %v %v", contentType, resources, err)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 )
@@ -26,8 +27,10 @@ type codecs struct {
 
 func newCodecs(kinds []*kind) codecs {
 	scheme := runtime.NewScheme()
+	known := make(map[schema.GroupVersion]bool)
 	for _, k := range kinds {
-		if !scheme.IsVersionRegistered(k.groupVersion()) {
+		if gv := k.groupVersion(); !known[gv] {
+			known[gv] = true
 			utilruntime.Must(k.types(scheme)) // fails for programming errors only
 		}
 	}

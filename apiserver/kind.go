@@ -64,6 +64,9 @@ type strategy struct {
 	create func(o store.Object) (field.ErrorList, []string)
 	// update completes an object that replaces old and checks it.
 	update func(o, old store.Object) (field.ErrorList, []string)
+	// admit is called first for a new object: it may complete it, or be why it cannot
+	// be. It may be nil.
+	admit func(o store.Object) error
 	// end marks an object as ending, and false when it is marked so already. It is nil
 	// for kinds whose objects are removed at once.
 	end func(o store.Object, seconds *int64) bool
@@ -94,6 +97,13 @@ func (k *kind) groupResource() schema.GroupResource {
 // stores tells whether the kind's objects are in the store under its name; the
 // others are views of them.
 func (k *kind) stores() bool { return k.view == "" }
+
+// declare completes a kind by its Go types.
+func declare[T, L any](k *kind) *kind {
+	k.object = func() store.Object { return any(new(T)).(store.Object) }
+	k.list = func() runtime.Object { return any(new(L)).(runtime.Object) }
+	return k
+}
 
 // sub finds a subresource, nil when there is none of that name.
 func (k *kind) sub(name string) *subresource {

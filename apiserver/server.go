@@ -77,7 +77,7 @@ func New(cfg Config) *Server {
 		policy: rbac.New(cfg.Store), flight: newPlaces("requests", inFlightMax), watches: newPlaces("watches", watchesMax),
 		sessions: newPlaces("sessions of exec, attach and port-forward", sessionsMax),
 	}
-	s.kinds = []*kind{configMapKind(), eventKind(), namespaceKind(s), nodeKind(), podKind(&s.cfg), secretKind()}
+	s.kinds = s.allKinds()
 	for _, k := range s.kinds {
 		s.byName[k.groupVersion().WithResource(k.name)] = k
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -39,6 +40,18 @@ func (k *kind) refuse(o store.Object) error {
 	}
 	return apierrors.NewForbidden(k.groupResource(), o.GetName(),
 		fmt.Errorf("it comes from the manifest %s: change or remove that file", file))
+}
+
+// counted is for byRules: the generation counts the changes of what spec gives.
+func counted(spec func(store.Object) any) func(o, old store.Object) {
+	return func(o, old store.Object) {
+		switch {
+		case old == nil:
+			o.SetGeneration(1)
+		case !apiequality.Semantic.DeepEqual(spec(o), spec(old)):
+			o.SetGeneration(old.GetGeneration() + 1)
+		}
+	}
 }
 
 // byRules is the strategy of kinds that need nothing but upstream's rules. What

@@ -91,6 +91,11 @@ func (s *Server) createNamed(k *kind, o store.Object, dry bool) ([]string, error
 	o.SetGeneration(0)
 	o.SetManagedFields(nil)
 	o.SetSelfLink("")
+	if k.strategy.admit != nil {
+		if err := k.strategy.admit(o); err != nil {
+			return nil, err
+		}
+	}
 	errs, warnings := k.strategy.create(o)
 	if errs = append(checkReserved(o.GetAnnotations(), nil), errs...); len(errs) > 0 {
 		return nil, apierrors.NewInvalid(k.gvk().GroupKind(), o.GetName(), errs)

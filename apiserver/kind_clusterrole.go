@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package apiserver
+
+import (
+	"time"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/kubernetes/pkg/apis/rbac"
+	upstream "k8s.io/kubernetes/pkg/apis/rbac/v1"
+	"k8s.io/kubernetes/pkg/apis/rbac/validation"
+
+	"github.com/minikubelet/minikubelet/api"
+	"github.com/minikubelet/minikubelet/store"
+)
+
+func clusterRoleKind() *kind {
+	return declare[rbacv1.ClusterRole, rbacv1.ClusterRoleList](&kind{
+		group: rbacv1.GroupName, version: "v1", name: "clusterroles", singular: "clusterrole", kind: "ClusterRole",
+		namespaced: false, verbs: allVerbs, types: rbacv1.AddToScheme,
+		strategy: byRules(api.RulesOf(nil, upstream.Convert_v1_ClusterRole_To_rbac_ClusterRole,
+			func(r *rbac.ClusterRole) field.ErrorList {
+				return validation.ValidateClusterRole(r, validation.ClusterRoleValidationOptions{})
+			},
+			func(r, old *rbac.ClusterRole) field.ErrorList {
+				return validation.ValidateClusterRoleUpdate(r, old, validation.ClusterRoleValidationOptions{})
+			}), nil),
+		columns: []metav1.TableColumnDefinition{
+			column("Name", "string", 0, "Name of the ClusterRole."),
+			column("Created At", "string", 0, "When it was made."),
+		},
+
+		cells: func(o store.Object) []any {
+			return []any{o.GetName(), o.GetCreationTimestamp().UTC().Format(time.RFC3339)}
+		},
+	})
+}

@@ -28,26 +28,19 @@ func Cgroups(s *specs.Spec) []string {
 	return nil
 }
 
-// Process is a pause process, a child of the caller's process, who reaps it.
-type Process struct {
-	PID int
-	fd  int // of the process; -1 when the kernel has none
-}
-
 // Start runs the process of a specification that Pause of the package spec made with an annotation for its cgroups: as its user with
 // no capabilities and no way to get any, in its namespaces and cgroup. It dies with the caller's process, and holds one of that
-// one's threads until then. The root is entered with chroot: there is no mount namespace
+// one's threads until then. The caller reaps it, and closes its file descriptor. The root is entered with chroot: there is no mount namespace
 // of its own, since the process can name no file, and would keep the host's mounts alive.
-func Start(s *specs.Spec) (p *Process, err error) {
+func Start(s *specs.Spec) (pid, pidfd int, err error) {
 	if s.Process == nil || len(s.Process.Args) == 0 || s.Root == nil || s.Linux == nil || !filepath.IsAbs(s.Root.Path) {
-		return nil, errors.New("pause: the specification has no process or no root")
+		return 0, -1, errors.New("pause: the specification has no process or no root")
 	}
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
-		return nil, err
+		return 0, -1, fmt.Errorf("pause: %w", err)
 	}
 	defer null.Close()
-	pidfd := -1
 	attr := &syscall.ProcAttr{
 		Dir: "/", Env: s.Process.Env, Files: []uintptr{null.Fd(), null.Fd(), null.Fd()},
 		Sys: &syscall.SysProcAttr{
@@ -56,41 +49,38 @@ func Start(s *specs.Spec) (p *Process, err error) {
 			Credential: &syscall.Credential{Uid: s.Process.User.UID, Gid: s.Process.User.GID, Groups: s.Process.User.AdditionalGids},
 		},
 	}
-	p = &Process{fd: -1}
 	err = onOwnThread(func() error {
 		leave, err := enter(s, attr.Sys)
 		if err != nil {
 			return err
 		}
 		defer leave()
-		if p.PID, err = syscall.ForkExec(s.Process.Args[0], s.Process.Args, attr); err != nil {
+		if pid, err = syscall.ForkExec(s.Process.Args[0], s.Process.Args, attr); err != nil {
 			return fmt.Errorf("run %s in %s: %w", s.Process.Args[0], s.Root.Path, err)
 		}
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("pause: %w", err)
+		return 0, -1, fmt.Errorf("pause: %w", err)
 	}
-	p.fd = pidfd
-	if err := p.join(Cgroups(s)); err != nil {
-		err = errors.Join(err, p.Signal(unix.SIGKILL))
-		p.Close()
-		return nil, fmt.Errorf("pause: %w", err)
+	if err := join(Cgroups(s), pid); err != nil {
+		err = errors.Join(err, unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0), unix.Close(pidfd))
+		return 0, -1, fmt.Errorf("pause: %w", err)
 	}
 	if score := s.Process.OOMScoreAdj; score != nil {
 		// The caller has clamped it; should the kernel refuse it all the same, the Pod is the better for running.
-		_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", p.PID), []byte(strconv.Itoa(*score)), 0)
+		_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte(strconv.Itoa(*score)), 0)
 	}
-	return p, nil
+	return pid, pidfd, nil
 }
 
-// join moves the process into the cgroups that it could not be born in: those of v1.
-func (p *Process) join(cgroups []string) error {
+// join moves a process into the cgroups that it could not be born in: those of v1.
+func join(cgroups []string, pid int) error {
 	for _, dir := range cgroups {
 		if !isV1(dir) {
 			continue
 		}
-		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(p.PID)), 0); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0); err != nil {
 			return fmt.Errorf("join the cgroup: %w", err)
 		}
 	}
@@ -98,22 +88,6 @@ func (p *Process) join(cgroups []string) error {
 }
 
 func isV1(cgroup string) bool { return unix.Access(filepath.Join(cgroup, "tasks"), unix.F_OK) == nil }
-
-// Signal sends a signal. A process that has ended is unix.ESRCH.
-func (p *Process) Signal(sig syscall.Signal) error {
-	if p.fd < 0 {
-		return unix.Kill(p.PID, sig)
-	}
-	return unix.PidfdSendSignal(p.fd, sig, nil, 0)
-}
-
-// Close forgets the process.
-func (p *Process) Close() {
-	if p.fd >= 0 {
-		_ = unix.Close(p.fd)
-		p.fd = -1
-	}
-}
 
 // namespaceFlags are those that a thread can join.
 var namespaceFlags = map[specs.LinuxNamespaceType]int{

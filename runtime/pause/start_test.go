@@ -36,19 +36,19 @@ func TestStart(t *testing.T) {
 			{Type: specs.UTSNamespace, Path: namespace(other, "uts")}, {Type: specs.PIDNamespace}, {Type: specs.MountNamespace},
 		}},
 	}
-	p, err := Start(s)
+	pid, pidfd, err := Start(s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.Close()
+	defer unix.Close(pidfd)
 	ended := false
 	end := func() syscall.WaitStatus {
 		var ws syscall.WaitStatus
 		ended = true
-		if err := p.Signal(unix.SIGKILL); err != nil {
+		if err := unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0); err != nil {
 			t.Error(err)
 		}
-		if _, err := syscall.Wait4(p.PID, &ws, 0, nil); err != nil {
+		if _, err := syscall.Wait4(pid, &ws, 0, nil); err != nil {
 			t.Error(err)
 		}
 		return ws
@@ -59,7 +59,7 @@ func TestStart(t *testing.T) {
 		}
 	}()
 
-	status := read(t, p.PID, "status")
+	status := read(t, pid, "status")
 	for _, want := range []string{
 		"Uid:\t65535\t65535\t65535\t65535", "Gid:\t65534\t65534\t65534\t65534", "Groups:\t7 \n", "NoNewPrivs:\t1",
 		"CapInh:\t0000000000000000", "CapPrm:\t0000000000000000", "CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "CapAmb:\t0000000000000000",
@@ -68,26 +68,26 @@ func TestStart(t *testing.T) {
 			t.Errorf("no %q in its status:\n%s", want, status)
 		}
 	}
-	if got := strings.TrimSpace(read(t, p.PID, "oom_score_adj")); got != "500" {
+	if got := strings.TrimSpace(read(t, pid, "oom_score_adj")); got != "500" {
 		t.Errorf("oom_score_adj %s", got)
 	}
 	for name, want := range map[string]string{"net": link(t, other, "ns/net"), "ipc": link(t, other, "ns/ipc"), "uts": link(t, other, "ns/uts"), "mnt": link(t, os.Getpid(), "ns/mnt")} {
-		if got := link(t, p.PID, "ns/"+name); got != want {
+		if got := link(t, pid, "ns/"+name); got != want {
 			t.Errorf("%s namespace %s, want %s", name, got, want)
 		}
 	}
-	if link(t, p.PID, "ns/pid") == link(t, os.Getpid(), "ns/pid") {
+	if link(t, pid, "ns/pid") == link(t, os.Getpid(), "ns/pid") {
 		t.Error("it is in the host's PID namespace")
 	}
-	if got := link(t, p.PID, "root"); got != root {
+	if got := link(t, pid, "root"); got != root {
 		t.Errorf("its root is %s", got)
 	}
-	if got := link(t, p.PID, "fd/0"); got != os.DevNull {
+	if got := link(t, pid, "fd/0"); got != os.DevNull {
 		t.Errorf("its standard input is %s", got)
 	}
 	for _, dir := range cgroups {
 		procs, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
-		if err != nil || strings.TrimSpace(string(procs)) != fmt.Sprint(p.PID) {
+		if err != nil || strings.TrimSpace(string(procs)) != fmt.Sprint(pid) {
 			t.Errorf("%s has %q, %v", dir, procs, err)
 		}
 	}
@@ -99,7 +99,7 @@ func TestStart(t *testing.T) {
 	if ws := end(); !ws.Signaled() || ws.Signal() != unix.SIGKILL {
 		t.Errorf("ended with %v", ws)
 	}
-	if err := p.Signal(unix.SIGTERM); err != unix.ESRCH {
+	if err := unix.PidfdSendSignal(pidfd, unix.SIGTERM, nil, 0); err != unix.ESRCH {
 		t.Errorf("a signal after the end: %v", err)
 	}
 }
@@ -116,8 +116,8 @@ func TestStartWithoutItsCgroup(t *testing.T) {
 		Annotations: map[string]string{AnnotationCgroups: filepath.Join(t.TempDir(), "none")},
 		Root:        &specs.Root{Path: root}, Process: &specs.Process{Args: []string{Program}}, Linux: &specs.Linux{},
 	}
-	if p, err := Start(s); err == nil || !strings.Contains(err.Error(), "cgroup") {
-		t.Errorf("%+v, %v", p, err)
+	if pid, _, err := Start(s); err == nil || !strings.Contains(err.Error(), "cgroup") {
+		t.Errorf("%d, %v", pid, err)
 	}
 }
 

@@ -13,7 +13,6 @@ import (
 	task "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
-	"github.com/containerd/go-runc"
 	"github.com/containerd/ttrpc"
 	"google.golang.org/protobuf/types/known/emptypb"
 
@@ -182,36 +181,6 @@ func (l *logs) closeAll(context.Context) error {
 		t.finish()
 	}
 	return nil
-}
-
-// monitor starts the shim's runc processes, or has their work done.
-type monitor struct {
-	runc.ProcessMonitor
-	logs   *logs
-	pauses *pauses
-}
-
-func (m monitor) Start(c *exec.Cmd) (chan runc.Exit, error) {
-	if m.pauses.answer(c) {
-		return nil, nil
-	}
-	m.logs.connect(c)
-	return m.ProcessMonitor.Start(c)
-}
-
-func (m monitor) StartLocked(c *exec.Cmd) (chan runc.Exit, error) {
-	if m.pauses.answer(c) {
-		return nil, nil
-	}
-	m.logs.connect(c)
-	return m.ProcessMonitor.StartLocked(c)
-}
-
-func (m monitor) Wait(c *exec.Cmd, ec chan runc.Exit) (int, error) {
-	if err, ok := m.pauses.outcome(c); ok {
-		return 0, err
-	}
-	return m.ProcessMonitor.Wait(c, ec)
 }
 
 // connect gives the runc process that creates a task its log's pipes, which

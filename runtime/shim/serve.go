@@ -89,7 +89,7 @@ func newServer(ctx context.Context, sd shutdown.Service) (*ttrpc.Server, error) 
 	}
 	l := newLogs()
 	sd.RegisterCallback(l.closeAll)
-	runc.Monitor = monitor{runc.Monitor, l, newPauses()} // in front of the service's
+	runc.Monitor = monitor{runc.Monitor, l, newDirect()} // in front of the service's
 	server, err := ttrpc.NewServer(
 		ttrpc.WithServerHandshaker(ttrpc.UnixSocketRequireSameUser()),
 		ttrpc.WithUnaryServerInterceptor(tidy(newTurns().intercept(starting(filepath.Dir(bundle), creating(l.intercept))))),

@@ -219,28 +219,3 @@ func waitFor(t *testing.T, what string, ok func() bool) {
 		}
 	}
 }
-
-// The deletion of a task that has ended asks runc to delete it once, and not
-// again when the shim cleans up.
-func TestDeleteStartsRuncOnce(t *testing.T) {
-	b := newBench(t)
-	calls := filepath.Join(b.State, "runc-calls")
-	wrapper := filepath.Join(b.State, "runc-wrapper")
-	script := fmt.Sprintf("#!/bin/sh\necho \" $* \" >>%s\nexec %s \"$@\"\n", calls, b.Runc)
-	if err := os.WriteFile(wrapper, []byte(script), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	b.Runc = wrapper
-	r := b.start(t)
-	r.run(t, taskSpec{id: "pause", script: "exec sleep 1000", uri: "null"})
-	r.run(t, taskSpec{id: "a", sandbox: "pause", script: "exit 1"})
-	r.wait(t, "a")
-	r.deleteTask(t, "a")
-	data, err := os.ReadFile(calls)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := strings.Count(string(data), " delete "); n != 1 {
-		t.Errorf("runc was told to delete %d times:\n%s", n, data)
-	}
-}

@@ -4,6 +4,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -26,6 +27,10 @@ func (v *view) conditions(s *corev1.PodStatus) []corev1.PodCondition {
 		if !OwnsCondition(c.Type) {
 			all = append(all, c)
 		}
+	}
+	if c := v.disruption(s); c != nil {
+		all = slices.DeleteFunc(all, func(o corev1.PodCondition) bool { return o.Type == c.Type })
+		all = append(all, v.dated(*c))
 	}
 	containersReady := v.containersReady(s)
 	for _, c := range []corev1.PodCondition{

@@ -25,9 +25,9 @@ func Decide(in Input) Decision {
 }
 
 // ending says whether nothing of the Pod is to be started any more: it is deleted,
-// was refused, its time is over, or its containers came to their end.
+// was refused, the node ends it, its time is over, or its containers came to their end.
 func (v *view) ending() bool {
-	if v.deleted() || v.Refused != nil || terminal(v.Last.Phase) || v.overdue() {
+	if v.deleted() || v.ended() || v.Refused != nil || terminal(v.Last.Phase) || v.overdue() {
 		return true
 	}
 	s := v.report(false)

@@ -38,6 +38,7 @@
 //	round.go    all containers restarted together
 //	restart.go  whether a container comes back, and when
 //	images.go   pulls and their back-off
+//	ended.go    the node ends the Pod: shutdown, eviction, preemption
 //	end.go      stopping everything: deletion, terminal phase, deadline
 //	tidy.go     remains of earlier attempts
 //	status.go, containers.go, phase.go, conditions.go   what is reported

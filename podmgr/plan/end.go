@@ -80,26 +80,46 @@ func (v *view) shutDown(d *draft) {
 // stopBy is when SIGKILL is due for what still runs. It is the same at each
 // decision, where that can be: it counts from what caused the end.
 func (v *view) stopBy() time.Time {
-	switch {
-	case v.deleted():
-		end := v.Pod.DeletionTimestamp.Time
-		if s := v.Pod.DeletionGracePeriodSeconds; s != nil {
-			end = end.Add(max(minGrace-time.Duration(*s)*time.Second, 0))
-		}
-		return end
-	case v.overdue():
-		return v.activeDeadline().Add(v.grace())
+	by := v.deletedBy()
+	if v.overdue() {
+		by = earlier(by, v.activeDeadline().Add(v.grace()))
 	}
-	var ended time.Time
+	if v.ended() {
+		by = earlier(by, v.Ended.killAt())
+	}
+	if !by.IsZero() {
+		return by
+	}
+	var last time.Time
 	for _, m := range v.regular() {
-		if m.role != sidecarRole && m.ran != nil && m.ran.FinishedAt.After(ended) {
-			ended = m.ran.FinishedAt
+		if m.role != sidecarRole && m.ran != nil && m.ran.FinishedAt.After(last) {
+			last = m.ran.FinishedAt
 		}
 	}
-	if ended.IsZero() {
-		ended = v.Now
+	if last.IsZero() {
+		last = v.Now
 	}
-	return ended.Add(v.grace())
+	return last.Add(v.grace())
+}
+
+// deletedBy is when the deletion's grace period is over, zero if there is no deletion.
+func (v *view) deletedBy() time.Time {
+	if !v.deleted() {
+		return time.Time{}
+	}
+	end := v.Pod.DeletionTimestamp.Time
+	if s := v.Pod.DeletionGracePeriodSeconds; s != nil {
+		end = end.Add(max(minGrace-time.Duration(*s)*time.Second, 0))
+	}
+	return end
+}
+
+// earlier of two times, of which zero is none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // stopOrdered stops what runs: everything but the sidecars at once, then the

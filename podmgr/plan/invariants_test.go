@@ -70,7 +70,7 @@ func (j *judge) step() (began int, err error) {
 }
 
 func (j *judge) over() bool {
-	return j.pod.DeletionTimestamp != nil || terminal(j.last.Phase) || j.refused != nil
+	return j.pod.DeletionTimestamp != nil || terminal(j.last.Phase) || j.refused != nil || j.ended != nil
 }
 
 // allowed says what is wrong with an action in this world.
@@ -285,6 +285,9 @@ func (j *judge) report(s *corev1.PodStatus) error {
 	last := &j.last
 	if terminal(last.Phase) && (s.Phase != last.Phase || s.Reason != last.Reason) {
 		return fmt.Errorf("terminal phase changed from %s to %s", last.Phase, s.Phase)
+	}
+	if !terminal(last.Phase) && terminal(s.Phase) && j.ended != nil && s.Reason != j.ended.Reason {
+		return fmt.Errorf("the node ended it for %s, and it is %s for %q", j.ended.Reason, s.Phase, s.Reason)
 	}
 	if s.Phase == "" {
 		return fmt.Errorf("no phase")

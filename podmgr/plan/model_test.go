@@ -124,5 +124,5 @@ func (j *judge) state() string {
 		s = append(s, fmt.Sprint(c.Name, c.RestartCount, c.State.Waiting, c.State.Running != nil, c.State.Terminated != nil, c.LastTerminationState.Terminated != nil))
 	}
 	sort.Strings(s)
-	return fmt.Sprint(j.last.Phase, j.pod.DeletionTimestamp, s)
+	return fmt.Sprint(j.last.Phase, j.ended, j.pod.DeletionTimestamp, s)
 }

@@ -82,6 +82,9 @@ func (j *judge) happens(t *rapid.T) {
 // possible are the events that can happen now, by their names.
 func (j *judge) possible() []string {
 	events := []string{"advance 1s", "advance 30s", "advance 11m", "agent restarts", "reboot", "delete 5", "delete 30"}
+	if j.ended == nil {
+		events = append(events, "end Evicted", "end Terminated")
+	}
 	for key, a := range j.busy {
 		if !a.ending() || j.container(a.ID) != nil {
 			events = append(events, "done "+key, "failed "+key)
@@ -120,6 +123,8 @@ func (j *judge) let(event string) {
 		j.agentRestarts()
 	case "reboot":
 		j.reboot()
+	case "end":
+		j.ended = &End{Reason: rest, At: j.now, Grace: 5 * time.Second, Disruption: "by the node", KeepSuccess: rest == "Terminated"}
 	case "delete":
 		by, _ := time.ParseDuration(rest + "s")
 		j.delete(by)
@@ -187,6 +192,9 @@ func (j *judge) calm() error {
 func (j *judge) cameUp() error {
 	if terminal(j.last.Phase) {
 		return nil
+	}
+	if j.ended != nil {
+		return fmt.Errorf("the node ended it, and it is %s", j.last.Phase)
 	}
 	for _, s := range append(j.last.InitContainerStatuses, j.last.ContainerStatuses...) {
 		if s.State.Waiting != nil {

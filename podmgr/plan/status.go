@@ -59,6 +59,9 @@ func (v *view) settlePhase(s *corev1.PodStatus, ending bool) {
 	case terminal(v.Last.Phase):
 		s.Phase, s.Reason, s.Message = v.Last.Phase, v.Last.Reason, v.Last.Message
 		return
+	case over && v.ended():
+		v.settleEnd(s)
+		return
 	case over && v.Refused != nil:
 		s.Phase, s.Reason, s.Message = corev1.PodFailed, v.Refused.Reason, "Pod was rejected: "+v.Refused.Message
 		return

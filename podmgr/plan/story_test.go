@@ -35,6 +35,7 @@ import (
 //	stranger            a container runs in the Pod that its spec does not have
 //	delete grace=30
 //	refuse OutOfcpu message… | admit
+//	end Evicted grace=1 [keep-success] [quiet]   the node ends it; quiet: without DisruptionTarget
 //	(hold, fail, image, pull and stubborn before the first of the others set the scene)
 //	edit c subpath|bidirectional|podip|secret|shared|podlimit=1Gi|startup|readiness|liveness|hooks|preStop|restart-on=3|restart-all-on=3|gate=x   changes to the spec before the first step
 //	go                  nothing happens, but the agent looks
@@ -160,6 +161,21 @@ func (s *story) run(d *datadriven.TestData) {
 			words = append(words, a.String())
 		}
 		s.refused = &Refusal{Reason: arg(0), Message: strings.Join(words, " ")}
+	case "end":
+		e := &End{Reason: arg(0), At: s.now, Grace: 30 * time.Second, Message: "it was " + arg(0), Disruption: "by the node"}
+		for _, a := range d.CmdArgs[1:] {
+			switch a.Key {
+			case "grace":
+				var seconds int
+				d.ScanArgs(s.t, "grace", &seconds)
+				e.Grace = time.Duration(seconds) * time.Second
+			case "keep-success":
+				e.KeepSuccess = true
+			case "quiet":
+				e.Disruption = ""
+			}
+		}
+		s.ended = e
 	case "admit":
 		s.refused = nil
 	case "go":

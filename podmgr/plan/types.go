@@ -22,6 +22,9 @@ type Input struct {
 	// Refused is set when admission turned the Pod down (OutOfcpu, …); such a Pod
 	// is Failed and never gets a sandbox.
 	Refused *Refusal
+	// Ended is set when the node ends the Pod, and stays set. It has no effect on a
+	// Pod whose terminal phase was reported.
+	Ended *End
 	// Seen is what the runtime says.
 	Seen Seen
 	// Now is the time of the decision.

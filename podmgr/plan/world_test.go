@@ -25,6 +25,7 @@ type world struct {
 	now        time.Time
 	last       corev1.PodStatus
 	refused    *Refusal
+	ended      *End
 	sandboxes  []Sandbox
 	containers []Container
 	images     map[string]Image
@@ -54,7 +55,7 @@ func newWorld(pod *corev1.Pod) *world {
 
 func (w *world) input() Input {
 	in := Input{
-		Pod: w.pod, Last: *w.last.DeepCopy(), Refused: w.refused, Now: w.now,
+		Pod: w.pod, Last: *w.last.DeepCopy(), Refused: w.refused, Ended: w.ended, Now: w.now,
 		QOSClass: corev1.PodQOSBestEffort, Hashes: w.hashes, Node: Node{HostIPs: []string{"192.0.2.1"}},
 		Seen: Seen{
 			Sandboxes:  append([]Sandbox{}, w.sandboxes...),

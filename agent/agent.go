@@ -12,6 +12,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -46,16 +47,21 @@ type Agent struct {
 	log   *slog.Logger
 	hooks Hooks
 
-	paths    engine.Paths
-	engine   *engine.Engine
-	store    *store.Store
-	images   *image.Store
-	runtime  *runtime.Runtime
-	cgroups  *cgroups.Tree
-	network  *network.Network
-	manager  atomic.Pointer[podmgr.Manager]
-	closers  []func() error
-	pullAuth image.Credentials
+	paths   engine.Paths
+	engine  *engine.Engine
+	store   *store.Store
+	images  *image.Store
+	runtime *runtime.Runtime
+	cgroups *cgroups.Tree
+	network *network.Network
+	manager atomic.Pointer[podmgr.Manager]
+	closers []func() error
+	// shutting is held while Pods end for the node's shutdown, shuttingDown is set from
+	// its beginning on, and nodeObject guards the writing of the node's object.
+	shutting     sync.Mutex
+	shuttingDown atomic.Bool
+	nodeObject   sync.Mutex
+	pullAuth     image.Credentials
 }
 
 // Open takes the data directory and starts the engine; what it takes when it

@@ -79,6 +79,17 @@ type Config struct {
 	// ReservedCPU and ReservedMemory are kept back from Pods for the machine.
 	ReservedCPU    string `json:"reservedCPU,omitempty"`
 	ReservedMemory string `json:"reservedMemory,omitempty"`
+	// ShutdownPods ends the Pods when the agent is asked to end by SIGTERM or SIGINT.
+	ShutdownPods bool `json:"shutdownPods,omitempty"`
+	// ShutdownGracePeriod is how long Pods have in all when the machine shuts down or,
+	// with ShutdownPods, when the agent ends, and ShutdownGracePeriodCriticalPods the
+	// last part of it that is for critical ones. 0: Pods are not ended when the machine
+	// shuts down; with ShutdownPods they have 30 s, of which 10 are the critical ones'.
+	ShutdownGracePeriod             string `json:"shutdownGracePeriod,omitempty"`
+	ShutdownGracePeriodCriticalPods string `json:"shutdownGracePeriodCriticalPods,omitempty"`
+	// ShutdownGracePeriodByPodPriority has classes of its own instead of those two.
+	ShutdownGracePeriodByPodPriority []ShutdownClass `json:"shutdownGracePeriodByPodPriority,omitempty"`
+
 	// CompatSyscalls lets containers under the RuntimeDefault seccomp profile run
 	// 32-bit programs on a 64-bit machine. Starting a container takes longer then.
 	CompatSyscalls bool `json:"compatSyscalls,omitempty"`
@@ -189,6 +200,7 @@ func (c *Config) complete() error {
 			errs = append(errs, fmt.Errorf("%s %q: must be a quantity such as 10Mi or 500m", name, v))
 		}
 	}
+	errs = append(errs, c.checkShutdown())
 	if c.LogMaxFiles < 2 {
 		errs = append(errs, fmt.Errorf("logMaxFiles %d: must be at least 2, one to write and one that was rotated", c.LogMaxFiles))
 	}

@@ -64,6 +64,9 @@ func TestConfigIsInTheDocuments(t *testing.T) {
 	if err := got.LoadFile(file, false); err != nil {
 		t.Fatal(err)
 	}
+	if len(got.ShutdownGracePeriodByPodPriority) == 0 {
+		got.ShutdownGracePeriodByPodPriority = nil
+	}
 	if len(got.AllowedHostPaths) == 0 {
 		got.AllowedHostPaths = nil
 	}

@@ -35,7 +35,7 @@ func newFileBench(t *testing.T) *fileBench {
 	}
 	t.Cleanup(func() { _ = s.Close() })
 	b := &fileBench{t: t, dir: t.TempDir(), s: s}
-	b.m = newManifests(b.dir, "n1", s, slog.New(slog.NewTextHandler(&b.log, nil)))
+	b.m = newManifests(b.dir, "n1", s, nil, slog.New(slog.NewTextHandler(&b.log, nil)))
 	return b
 }
 

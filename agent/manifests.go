@@ -46,6 +46,8 @@ type manifests struct {
 	node  string
 	store *store.Store
 	log   *slog.Logger
+	// anew says which Pods are made anew at the first look; nil from then on.
+	anew func(*corev1.Pod) bool
 
 	good   map[string]manifestFile // last good version by path
 	told   map[string]string       // what was last reported by path, to tell it once
@@ -60,9 +62,9 @@ type manifestFile struct {
 	objects []fileObject
 }
 
-func newManifests(dir, node string, s *store.Store, log *slog.Logger) *manifests {
+func newManifests(dir, node string, s *store.Store, anew func(*corev1.Pod) bool, log *slog.Logger) *manifests {
 	return &manifests{
-		dir: dir, node: node, store: s, log: log,
+		dir: dir, node: node, store: s, anew: anew, log: log,
 		good: make(map[string]manifestFile), told: make(map[string]string), broken: make(map[string]bool),
 	}
 }
@@ -268,10 +270,19 @@ func (m *manifests) sync() error {
 			errs = append(errs, m.end(pod, "its manifest is gone"))
 		}
 	}
+	anew := m.anew
 	for key, pod := range wanted {
+		if old := stored[key]; anew != nil && old != nil && old.Annotations[annotationSource] == "file" && anew(old) {
+			errs = append(errs, m.end(old, "the node's shutdown ended it; it starts anew"))
+			continue
+		}
 		errs = append(errs, m.bring(pod, stored[key]))
 	}
-	return errors.Join(errs...)
+	err = errors.Join(errs...)
+	if err == nil {
+		m.anew = nil
+	}
+	return err
 }
 
 func (m *manifests) stored() (map[string]*corev1.Pod, error) {

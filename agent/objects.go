@@ -31,6 +31,16 @@ const (
 // putNode brings the node's own object up to date. Nothing is written when
 // nothing has changed.
 func (a *Agent) putNode() error {
+	a.nodeObject.Lock()
+	defer a.nodeObject.Unlock()
+	for {
+		if err := a.tryPutNode(); !apierrors.IsConflict(err) { // with a write over the API
+			return err
+		}
+	}
+}
+
+func (a *Agent) tryPutNode() error {
 	node := &corev1.Node{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Node"}}
 	err := a.store.Get(nodes, "", a.cfg.NodeName, node)
 	missing := apierrors.IsNotFound(err)
@@ -76,6 +86,9 @@ func (a *Agent) nodeStatus(s *corev1.NodeStatus) error {
 	ready := corev1.NodeCondition{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady", Message: "the agent is running"}
 	if a.network == nil {
 		ready.Message += "; there is no Pod network, so that only Pods with hostNetwork can run"
+	}
+	if a.shuttingDown.Load() {
+		ready.Status, ready.Reason, ready.Message = corev1.ConditionFalse, "KubeletNotReady", "node is shutting down"
 	}
 	setCondition(s, ready)
 	setCondition(s, corev1.NodeCondition{Type: corev1.NodeNetworkUnavailable, Status: conditionOf(a.network == nil), Reason: "PodNetwork"})

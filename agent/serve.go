@@ -53,12 +53,15 @@ func Serve(ctx context.Context, cfg Config, log *slog.Logger, ready func()) (err
 	if err := errors.Join(a.putNode(), a.putSystemNamespaces(), apiserver.Bootstrap(a.store)); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
+	asked := ctx
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(asked))
 	defer cancel(nil)
 	api, err := a.openFront(ctx)
 	if err != nil {
 		return err
 	}
+	go a.endWhenAsked(asked, ctx, cancel)
+	go a.followLogind(ctx)
 	go a.followImages(ctx)
 	done := make(chan error, 4)
 	go func() { done <- a.Run(ctx) }()
@@ -72,7 +75,7 @@ func Serve(ctx context.Context, cfg Config, log *slog.Logger, ready func()) (err
 		case <-imported: // Pods that need these images need no second look
 		case <-ctx.Done():
 		}
-		done <- newManifests(a.cfg.Manifests, a.cfg.NodeName, a.store, log).run(ctx)
+		done <- newManifests(a.cfg.Manifests, a.cfg.NodeName, a.store, a.startAnew, log).run(ctx)
 	}()
 	log.Info("serving", "node", a.cfg.NodeName, "manifests", a.cfg.Manifests, "data", a.cfg.DataDir, "took", time.Since(began))
 	if ready != nil {
@@ -80,7 +83,6 @@ func Serve(ctx context.Context, cfg Config, log *slog.Logger, ready func()) (err
 	}
 	first := <-done
 	cancel(first)
-	log.Info("stopping; running Pods go on running")
 	return errors.Join(first, <-done, <-done, <-done)
 }
 

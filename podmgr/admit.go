@@ -39,6 +39,9 @@ func (m *Manager) place(pod *corev1.Pod, sure bool) *plan.Refusal {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !sure {
+		if m.closing {
+			return &plan.Refusal{Reason: reasonNodeShutdown, Message: nodeShutdownMessage}
+		}
 		if r := refusal(m.cfg.Allocatable, m.placed, requests); r != nil {
 			return r
 		}

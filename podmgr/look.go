@@ -55,7 +55,7 @@ func (w *worker) look(ctx context.Context) plan.Input {
 	w.mu.Lock()
 	pod := w.pod
 	in := plan.Input{
-		Pod: pod, Last: withForeignConditions(w.last, &pod.Status), Refused: w.refused, Now: time.Now(),
+		Pod: pod, Last: withForeignConditions(w.last, &pod.Status), Refused: w.refused, Ended: w.ended, Now: time.Now(),
 		Node: plan.Node{HostIPs: w.m.cfg.HostIPs}, QOSClass: cgroups.QOSClass(pod),
 		Seen: plan.Seen{
 			Failures: maps.Clone(w.failures),

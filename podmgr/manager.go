@@ -17,6 +17,7 @@ import (
 
 	"github.com/minikubelet/minikubelet/cgroups"
 	"github.com/minikubelet/minikubelet/network"
+	"github.com/minikubelet/minikubelet/podmgr/plan"
 	"github.com/minikubelet/minikubelet/podmgr/probe"
 	"github.com/minikubelet/minikubelet/runtime"
 	"github.com/minikubelet/minikubelet/runtime/image"
@@ -86,6 +87,9 @@ type Manager struct {
 	mu      sync.Mutex
 	workers map[types.UID]*worker
 	placed  admitted
+	// ends has the Pods that the node ends, and closing says that it takes no new ones.
+	ends    map[types.UID]*plan.End
+	closing bool
 	// burstable has the CPU requests, in thousandths, of the placed Pods of that class.
 	burstable map[types.UID]int64
 	wg        sync.WaitGroup
@@ -98,7 +102,7 @@ func New(cfg Config) *Manager {
 	}
 	m := &Manager{
 		cfg: cfg, facts: cfg.facts(), events: newRecorder(cfg.Store, cfg.NodeName, cfg.Log),
-		workers: make(map[types.UID]*worker), placed: make(admitted),
+		workers: make(map[types.UID]*worker), placed: make(admitted), ends: make(map[types.UID]*plan.End),
 		swept: make(chan struct{}), creates: newGate(max(2, goruntime.GOMAXPROCS(0))), burstable: make(map[types.UID]int64),
 	}
 	m.hooks = probe.NewHooks()
@@ -142,6 +146,9 @@ func (m *Manager) Run(ctx context.Context) error {
 	}
 	if err := m.sweep(ctx, pods); err != nil {
 		m.cfg.Log.Warn("start-up sweep is incomplete; it is tried again at the next start", "err", err)
+	}
+	if err := m.loadEndings(pods); err != nil {
+		return fmt.Errorf("read the ends of Pods: %w", err)
 	}
 	close(m.swept)
 	stopEvents := m.events.start()
@@ -209,6 +216,7 @@ func (m *Manager) update(ctx context.Context, pod *corev1.Pod) {
 		return
 	}
 	w := newWorker(m, pod)
+	w.ended = m.ends[pod.UID]
 	m.workers[pod.UID] = w
 	m.wg.Go(func() {
 		w.run(ctx)

@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/minikubelet/minikubelet/store"
 )
@@ -58,15 +59,19 @@ func newRecorder(s *store.Store, node string, log *slog.Logger) *recorder {
 
 // record queues an event; it never blocks.
 func (r *recorder) record(pod *corev1.Pod, fieldPath, kind, reason, message string) *corev1.Event {
-	now := metav1.Now()
-	ref := corev1.ObjectReference{
+	return r.recordOf(corev1.ObjectReference{
 		APIVersion: "v1", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID,
 		ResourceVersion: pod.ResourceVersion, FieldPath: fieldPath,
-	}
+	}, pod.Namespace, kind, reason, message)
+}
+
+// recordOf is record for any object; the event is in the given namespace.
+func (r *recorder) recordOf(ref corev1.ObjectReference, namespace, kind, reason, message string) *corev1.Event {
+	now := metav1.Now()
 	e := &corev1.Event{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Event"},
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: pod.Namespace, Name: r.name(ref, kind, reason, message, now.Time), CreationTimestamp: now,
+			Namespace: namespace, Name: r.name(ref, namespace, kind, reason, message, now.Time), CreationTimestamp: now,
 		},
 		InvolvedObject: ref,
 		Type:           kind, Reason: reason, Message: message,
@@ -90,14 +95,14 @@ func sameness(ref corev1.ObjectReference, kind, reason, message string) string {
 // name gives an event the name of the one that it is counted with, or a new one.
 // Names are in the order of the events, as in Kubernetes: the times in an event
 // have whole seconds, and so lists of events show what came first first.
-func (r *recorder) name(ref corev1.ObjectReference, kind, reason, message string, now time.Time) string {
+func (r *recorder) name(ref corev1.ObjectReference, namespace, kind, reason, message string, now time.Time) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	key := sameness(ref, kind, reason, message)
 	e := r.known[key]
 	if e == nil {
 		r.last = max(r.last+1, now.UnixNano())
-		e = &knownEvent{namespace: ref.Namespace, name: fmt.Sprintf("%s.%x", ref.Name, r.last)}
+		e = &knownEvent{namespace: namespace, name: fmt.Sprintf("%s.%x", ref.Name, r.last)}
 		r.known[key] = e
 	}
 	e.last = now
@@ -228,6 +233,13 @@ func (w *worker) event(pod *corev1.Pod, container, kind, reason, message string)
 	if w.m.cfg.OnEvent != nil {
 		w.m.cfg.OnEvent(pod, container, e)
 	}
+}
+
+// NodeEvent tells something of the node itself, as the kubelet does: in the namespace
+// default, of an object whose UID is the node's name.
+func (m *Manager) NodeEvent(kind, reason, message string) {
+	m.events.recordOf(corev1.ObjectReference{Kind: "Node", Name: m.cfg.NodeName, UID: types.UID(m.cfg.NodeName)},
+		metav1.NamespaceDefault, kind, reason, message)
 }
 
 // fieldPath is the kubelet's path of a container in an event's object.

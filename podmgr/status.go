@@ -4,6 +4,7 @@ package podmgr
 
 import (
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -115,7 +116,7 @@ func (sw *statusWriter) write(status *corev1.PodStatus) error {
 func foreignConditions(s *corev1.PodStatus) []corev1.PodCondition {
 	var all []corev1.PodCondition
 	for _, c := range s.Conditions {
-		if !plan.OwnsCondition(c.Type) {
+		if !plan.OwnsCondition(c) {
 			all = append(all, c)
 		}
 	}
@@ -127,8 +128,8 @@ func foreignConditions(s *corev1.PodStatus) []corev1.PodCondition {
 func withForeignConditions(own corev1.PodStatus, stored *corev1.PodStatus) corev1.PodStatus {
 	all := foreignConditions(stored)
 	for _, c := range own.Conditions {
-		if plan.OwnsCondition(c.Type) {
-			all = append(all, c)
+		if plan.OwnsCondition(c) {
+			all = append(slices.DeleteFunc(all, func(o corev1.PodCondition) bool { return o.Type == c.Type }), c)
 		}
 	}
 	own.Conditions = all

@@ -150,6 +150,9 @@ func (m *Manager) deleteObject(pod *corev1.Pod) error {
 	case len(stored.Finalizers) > 0:
 		err = m.holdObject(&stored)
 	default:
+		if err := m.forgetEnding(pod); err != nil {
+			return err
+		}
 		err = m.cfg.Store.Delete(Pods, &stored)
 	}
 	if apierrors.IsNotFound(err) || errors.Is(err, fs.ErrNotExist) {

@@ -29,6 +29,7 @@ type worker struct {
 	pod      *corev1.Pod       // never changed, only replaced
 	hashes   map[string]string // of pod's containers
 	refused  *plan.Refusal
+	ended    *plan.End
 	busy     map[string]*step
 	failures map[string]plan.Failure
 	images   map[string]plan.Image
@@ -44,6 +45,9 @@ type worker struct {
 
 	writing writing
 	tokens  *podTokens // nil: nobody makes any
+	// over is closed when the terminal phase is reported, or the worker ends.
+	over     chan struct{}
+	overOnce sync.Once
 }
 
 // step is an action under way.
@@ -70,6 +74,7 @@ func newWorker(m *Manager, pod *corev1.Pod) *worker {
 		messages: make(map[string]string),
 		hooks:    make(map[string]hooks),
 		changed:  make(chan struct{}),
+		over:     make(chan struct{}),
 		last:     *pod.Status.DeepCopy(),
 		hashes:   containerHashes(pod),
 	}
@@ -124,6 +129,7 @@ func (w *worker) run(ctx context.Context) {
 	acting, stop := outliving(ctx, stopBound)
 	defer stop()
 	var steps sync.WaitGroup
+	defer w.endOver()
 	defer w.status.stop()
 	defer steps.Wait()
 	defer w.m.prober.follow(ctx, w.uid, nil)
@@ -302,5 +308,8 @@ func (w *worker) report(pod *corev1.Pod, d plan.Decision) {
 	}
 	if done := d.Status.Phase == corev1.PodSucceeded || d.Status.Phase == corev1.PodFailed; done {
 		w.release()
+		w.endOver()
 	}
 }
+
+func (w *worker) endOver() { w.overOnce.Do(func() { close(w.over) }) }

@@ -20,6 +20,8 @@ type global struct {
 	flag   agent.Config
 	debug  bool
 	output string
+
+	priorities priorityFlag
 }
 
 func (g *global) flags(cmd *cobra.Command) {
@@ -45,6 +47,10 @@ func (g *global) flags(cmd *cobra.Command) {
 	f.Int64Var(&g.flag.PodPidsLimit, "pod-pids-limit", 0, "processes that a Pod may have (default no limit)")
 	f.StringVar(&g.flag.ReservedCPU, "reserved-cpu", "", "CPU kept back for the machine, like 250m")
 	f.StringVar(&g.flag.ReservedMemory, "reserved-memory", "", "memory kept back for the machine, like 256Mi")
+	f.BoolVar(&g.flag.ShutdownPods, "shutdown-pods", false, "end the Pods, in the order of their priorities, when the agent ends")
+	f.StringVar(&g.flag.ShutdownGracePeriod, "shutdown-grace-period", "", "how long Pods have when the machine shuts down, like 30s (default they are not ended)")
+	f.StringVar(&g.flag.ShutdownGracePeriodCriticalPods, "shutdown-grace-period-critical-pods", "", "the last part of it, for critical Pods")
+	f.Var(&g.priorities, "shutdown-grace-period-by-pod-priority", "instead, seconds for each priority, like 0=20,2000000000=10")
 	f.BoolVar(&g.flag.CompatSyscalls, "compat-syscalls", false, "let containers run 32-bit programs on a 64-bit machine (default seccomp profile)")
 	f.StringSliceVar(&g.flag.AllowedHostPaths, "allowed-host-paths", nil, "prefixes that hostPath volumes may use (default all)")
 	f.BoolVar(&g.debug, "debug", false, "log every step")
@@ -58,14 +64,18 @@ func fields(to, from *agent.Config) map[string]func() {
 		"log-dir": func() { to.LogDir = from.LogDir }, "node-name": func() { to.NodeName = from.NodeName },
 		"listen": func() { to.Listen = from.Listen }, "kubeconfig": func() { to.Kubeconfig = from.Kubeconfig },
 		"token-auth-file": func() { to.TokenAuthFile = from.TokenAuthFile },
-		"manifests": func() { to.Manifests = from.Manifests }, "containerd-address": func() { to.ContainerdAddress = from.ContainerdAddress },
+		"manifests":       func() { to.Manifests = from.Manifests }, "containerd-address": func() { to.ContainerdAddress = from.ContainerdAddress },
 		"containerd-namespace": func() { to.ContainerdNamespace = from.ContainerdNamespace }, "runc": func() { to.Runc = from.Runc },
 		"bridge": func() { to.Bridge = from.Bridge }, "pod-subnet": func() { to.PodSubnet = from.PodSubnet },
 		"cgroup-root": func() { to.CgroupRoot = from.CgroupRoot }, "registry-hosts": func() { to.RegistryHosts = from.RegistryHosts },
 		"registry-auth": func() { to.RegistryAuth = from.RegistryAuth }, "log-max-size": func() { to.LogMaxSize = from.LogMaxSize },
 		"log-max-files": func() { to.LogMaxFiles = from.LogMaxFiles }, "max-pods": func() { to.MaxPods = from.MaxPods },
 		"pod-pids-limit": func() { to.PodPidsLimit = from.PodPidsLimit }, "reserved-cpu": func() { to.ReservedCPU = from.ReservedCPU },
-		"reserved-memory": func() { to.ReservedMemory = from.ReservedMemory }, "compat-syscalls": func() { to.CompatSyscalls = from.CompatSyscalls }, "allowed-host-paths": func() { to.AllowedHostPaths = from.AllowedHostPaths },
+		"reserved-memory": func() { to.ReservedMemory = from.ReservedMemory }, "shutdown-pods": func() { to.ShutdownPods = from.ShutdownPods },
+		"shutdown-grace-period":                 func() { to.ShutdownGracePeriod = from.ShutdownGracePeriod },
+		"shutdown-grace-period-critical-pods":   func() { to.ShutdownGracePeriodCriticalPods = from.ShutdownGracePeriodCriticalPods },
+		"shutdown-grace-period-by-pod-priority": func() { to.ShutdownGracePeriodByPodPriority = from.ShutdownGracePeriodByPodPriority },
+		"compat-syscalls":                       func() { to.CompatSyscalls = from.CompatSyscalls }, "allowed-host-paths": func() { to.AllowedHostPaths = from.AllowedHostPaths },
 	}
 }
 
@@ -78,6 +88,7 @@ func (g *global) config(cmd *cobra.Command) (agent.Config, error) {
 	if err := cfg.LoadFile(g.file, !cmd.Flags().Changed("config")); err != nil {
 		return cfg, err
 	}
+	g.flag.ShutdownGracePeriodByPodPriority = agent.ShutdownClassesOf(g.priorities)
 	for name, set := range fields(&cfg, &g.flag) {
 		if cmd.Flags().Changed(name) {
 			set()

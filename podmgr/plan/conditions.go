@@ -24,7 +24,7 @@ const (
 func (v *view) conditions(s *corev1.PodStatus) []corev1.PodCondition {
 	var all []corev1.PodCondition
 	for _, c := range v.Last.Conditions {
-		if !OwnsCondition(c.Type) {
+		if !OwnsCondition(c) {
 			all = append(all, c)
 		}
 	}
@@ -47,11 +47,14 @@ func (v *view) conditions(s *corev1.PodStatus) []corev1.PodCondition {
 
 // OwnsCondition says whether a condition of a Pod is the node's own. The others come
 // from outside, readiness gates for instance, and are kept as they are in Input.Last.
-func OwnsCondition(t corev1.PodConditionType) bool {
-	switch t {
+// DisruptionTarget is whose reason says it is.
+func OwnsCondition(c corev1.PodCondition) bool {
+	switch c.Type {
 	case corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.PodReady, corev1.ContainersReady, corev1.PodScheduled,
 		corev1.AllContainersRestarting:
 		return true
+	case corev1.DisruptionTarget:
+		return c.Reason == corev1.PodReasonTerminationByKubelet
 	}
 	return false
 }

@@ -45,6 +45,9 @@ func (v *view) settleEnd(s *corev1.PodStatus) {
 // disruption is the condition of a Pod that the node ended, in force from the
 // terminal phase on, as the kubelet has it; nil for any other.
 func (v *view) disruption(s *corev1.PodStatus) *corev1.PodCondition {
+	if old := v.lastCondition(corev1.DisruptionTarget); old != nil && OwnsCondition(*old) {
+		return &corev1.PodCondition{Type: old.Type, Status: old.Status, Reason: old.Reason, Message: old.Message}
+	}
 	if !v.ended() || !terminal(s.Phase) || v.Ended.Disruption == "" {
 		return nil
 	}

@@ -60,7 +60,7 @@ func (m *model) explore(j *judge, depth int) error {
 		return j.ends()
 	}
 	for _, e := range j.possible() {
-		if strings.HasPrefix(e, "advance 1s") || e == "delete 5" {
+		if strings.HasPrefix(e, "advance 1s") || e == "delete 5" || e == "end Terminated" {
 			continue
 		}
 		next := j.clone()
@@ -124,5 +124,5 @@ func (j *judge) state() string {
 		s = append(s, fmt.Sprint(c.Name, c.RestartCount, c.State.Waiting, c.State.Running != nil, c.State.Terminated != nil, c.LastTerminationState.Terminated != nil))
 	}
 	sort.Strings(s)
-	return fmt.Sprint(j.last.Phase, j.ended, j.pod.DeletionTimestamp, s)
+	return fmt.Sprint(j.last.Phase, j.ended != nil, j.pod.DeletionTimestamp, s)
 }

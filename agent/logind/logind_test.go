@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package logind
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+	"github.com/godbus/dbus/v5/prop"
+)
+
+// patience bounds hanging tests.
+const patience = time.Minute
+
+// privateBus starts a dbus-daemon of the test's own.
+func privateBus(t *testing.T) string {
+	t.Helper()
+	path, err := exec.LookPath("dbus-daemon")
+	if err != nil {
+		t.Skip("needs dbus-daemon (Debian package dbus-daemon)")
+	}
+	dir := t.TempDir()
+	config := filepath.Join(dir, "bus.conf")
+	if err := os.WriteFile(config, []byte(`<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN" "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig><type>session</type><listen>unix:path=`+filepath.Join(dir, "bus")+`</listen>
+<policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/></policy></busconfig>`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(path, "--config-file="+config, "--nofork", "--print-address")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	address, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(address)
+}
+
+// login1 is a logind with no machine behind it. Each lock is the read end of a pipe
+// in its hands and the write end in its client's: it sees the release.
+type login1 struct {
+	t    *testing.T
+	conn *dbus.Conn
+	mu   sync.Mutex
+	held []*os.File
+	asks chan []string
+}
+
+func newLogin1(t *testing.T, address string, delay time.Duration) *login1 {
+	t.Helper()
+	conn, err := dbus.Connect(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &login1{t: t, conn: conn, asks: make(chan []string, 8)}
+	t.Cleanup(func() {
+		_ = conn.Close()
+		for _, f := range l.held {
+			_ = f.Close()
+		}
+	})
+	if err := conn.Export(l, object, manager); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := prop.Export(conn, object, prop.Map{manager: {"InhibitDelayMaxUSec": {Value: uint64(delay / time.Microsecond)}}}); err != nil {
+		t.Fatal(err)
+	}
+	if reply, err := conn.RequestName(service, dbus.NameFlagDoNotQueue); err != nil || reply != dbus.RequestNameReplyPrimaryOwner {
+		t.Fatal(reply, err)
+	}
+	return l
+}
+
+// Inhibit is logind's method.
+func (l *login1) Inhibit(what, who, why, mode string) (dbus.UnixFD, *dbus.Error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return 0, dbus.MakeFailedError(err)
+	}
+	l.mu.Lock()
+	l.held = append(l.held, r)
+	l.mu.Unlock()
+	fd := dbus.UnixFD(w.Fd())
+	time.AfterFunc(time.Second, func() { _ = w.Close() }) // the message has a copy by then
+	l.asks <- []string{what, who, why, mode}
+	return fd, nil
+}
+
+func (l *login1) asked() []string {
+	l.t.Helper()
+	select {
+	case a := <-l.asks:
+		return a
+	case <-time.After(patience):
+		l.t.Fatal("nobody takes the lock")
+		return nil
+	}
+}
+
+// released waits until the client has closed its n-th lock.
+func (l *login1) released(n int) {
+	l.t.Helper()
+	l.mu.Lock()
+	r := l.held[n]
+	l.mu.Unlock()
+	_ = r.SetReadDeadline(time.Now().Add(patience))
+	if _, err := r.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		l.t.Fatalf("lock %d is not released: %v", n, err)
+	}
+}
+
+func (l *login1) prepareForShutdown(starting bool) {
+	l.t.Helper()
+	if err := l.conn.Emit(object, manager+".PrepareForShutdown", starting); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+func within(t *testing.T, what string, c <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-c:
+	case <-time.After(patience):
+		t.Fatal("waited in vain: " + what)
+	}
+}
+
+func TestAShutdownWaitsForPrepare(t *testing.T) {
+	address := privateBus(t)
+	l := newLogin1(t, address, 5*time.Second)
+	var log bytes.Buffer
+	began, finish, called := make(chan struct{}, 1), make(chan struct{}), make(chan struct{}, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		done <- Follow(ctx, Config{
+			Address: address, Need: 30 * time.Second,
+			Prepare:   func(context.Context) { began <- struct{}{}; <-finish },
+			CalledOff: func() { called <- struct{}{} },
+			Log:       slog.New(slog.NewTextHandler(&log, nil)),
+		})
+	}()
+	if a := l.asked(); a[0] != "shutdown" || a[1] != "minikubelet" || a[3] != "delay" {
+		t.Errorf("asked for %q", a)
+	}
+	l.prepareForShutdown(true)
+	within(t, "Prepare is called", began)
+	_ = l.held[0].SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+	if _, err := l.held[0].Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the lock is released before Prepare is done: %v", err)
+	}
+	close(finish)
+	l.released(0)
+	l.prepareForShutdown(false)
+	within(t, "CalledOff is called", called)
+	l.asked()
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	l.released(1)
+	if !strings.Contains(log.String(), "InhibitDelayMaxSec") {
+		t.Errorf("no word that 5s are not enough:\n%s", log.String())
+	}
+}
+
+func TestNoLogindIsSaidAtOnce(t *testing.T) {
+	for name, address := range map[string]string{"no bus": "unix:path=/nonexistent", "a bus without logind": privateBus(t)} {
+		err := Follow(context.Background(), Config{Address: address, Log: slog.New(slog.DiscardHandler)})
+		if !errors.Is(err, ErrNone) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

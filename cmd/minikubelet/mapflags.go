@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// priorityFlag is seconds by priority: 0=20,2000000000=10.
+type priorityFlag map[int32]int64
+
+// Set is part of pflag.Value.
+func (p *priorityFlag) Set(text string) error {
+	if *p == nil {
+		*p = priorityFlag{}
+	}
+	for entry := range strings.SplitSeq(text, ",") {
+		priority, seconds, ok := strings.Cut(entry, "=")
+		a, err1 := strconv.ParseInt(priority, 10, 32)
+		b, err2 := strconv.ParseInt(seconds, 10, 64)
+		if !ok || err1 != nil || err2 != nil {
+			return fmt.Errorf("%q: must be priority=seconds", entry)
+		}
+		(*p)[int32(a)] = b
+	}
+	return nil
+}
+
+// String is part of pflag.Value.
+func (p *priorityFlag) String() string {
+	var entries []string
+	for _, priority := range slices.Sorted(maps.Keys(*p)) {
+		entries = append(entries, fmt.Sprintf("%d=%d", priority, (*p)[priority]))
+	}
+	return strings.Join(entries, ",")
+}
+
+// Type is part of pflag.Value.
+func (p *priorityFlag) Type() string { return "priority=seconds" }

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"bytes"
+	"net/http"
+	"strconv"
+	"syscall"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+)
+
+// create makes a Pod over the API: the node keeps it when it has ended.
+func (n *node) create(manifest string) {
+	n.t.Helper()
+	data, err := yaml.YAMLToJSON([]byte(manifest))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	r, err := n.api.Post("http://node/api/v1/namespaces/default/pods", "application/json", bytes.NewReader(data))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer r.Body.Close()
+	if r.StatusCode != http.StatusCreated {
+		var text bytes.Buffer
+		_, _ = text.ReadFrom(r.Body)
+		n.t.Fatalf("create: %s\n%s", r.Status, text.String())
+	}
+}
+
+// condition of a Pod's status; empty if it has none of that type.
+func condition(p *corev1.Pod, kind corev1.PodConditionType) corev1.PodCondition {
+	for _, c := range p.Status.Conditions {
+		if c.Type == kind {
+			return c
+		}
+	}
+	return corev1.PodCondition{}
+}
+
+// clock prints the kernel's clock.
+const clock = "cut -d' ' -f1 /proc/uptime"
+
+// TestShutdownEndsPodsByPriority: SIGTERM ends the agent with its Pods, the critical
+// one after all others are gone. What came over the API stays ended; a manifest's
+// Pod starts anew with the next agent.
+func TestShutdownEndsPodsByPriority(t *testing.T) {
+	n := newNode(t, "--shutdown-pods")
+	n.start()
+	onTerm := func(script string) string {
+		return "trap \"" + script + "; exit 0\" TERM; echo up; while :; do sleep 0.05; done"
+	}
+	grace := "terminationGracePeriodSeconds: 20"
+	n.create(podOf("plain", grace, apps(sh("app", onTerm("sleep 1; "+clock)))))
+	n.create(podOf("urgent", grace, "priorityClassName: system-node-critical", apps(sh("app", onTerm(clock)))))
+	n.apply("static.yaml", podOf("static", grace, apps(sh("app", onTerm("exit 0")))))
+	for _, name := range []string{"plain", "urgent", "static"} {
+		n.awaitLine(n.awaitRunning(name), "app", 0, "up")
+	}
+	static := n.pods()["static"]
+	if status := n.terminate(); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	n.start()
+	at := map[string]float64{}
+	for _, name := range []string{"plain", "urgent"} {
+		pod := n.awaitPhase(name, corev1.PodFailed)
+		if pod.Status.Reason != "Terminated" || pod.Status.Message != "Pod was terminated in response to imminent node shutdown." {
+			t.Errorf("%s: %s: %s", name, pod.Status.Reason, pod.Status.Message)
+		}
+		if c := condition(&pod, corev1.DisruptionTarget); c.Status != corev1.ConditionTrue || c.Reason != corev1.PodReasonTerminationByKubelet {
+			t.Errorf("%s: condition %+v", name, c)
+		}
+		lines := n.log(pod, "app", 0)
+		var err error
+		if at[name], err = strconv.ParseFloat(lines[len(lines)-1], 64); err != nil {
+			t.Fatalf("%s: %q", name, lines)
+		}
+	}
+	if at["urgent"] < at["plain"] {
+		t.Errorf("the critical Pod was told before the other one had ended: %v", at)
+	}
+	n.awaitPod("static", "runs anew", func(p *corev1.Pod) bool {
+		return running(p, "app", 0) && p.Status.Reason == "" && !p.CreationTimestamp.Equal(&static.CreationTimestamp)
+	})
+}
+
+// TestAKilledShutdownGoesOn: an agent that is killed in the middle of a shutdown has
+// a successor that brings the Pod to the same end.
+func TestAKilledShutdownGoesOn(t *testing.T) {
+	n := newNode(t, "--shutdown-pods", "--shutdown-grace-period-by-pod-priority", "0=6")
+	n.start()
+	n.create(podOf("stubborn", "terminationGracePeriodSeconds: 600",
+		apps(sh("app", "trap 'echo asked' TERM; echo up; while :; do sleep 0.05; done"))))
+	n.awaitLine(n.awaitRunning("stubborn"), "app", 0, "up")
+	pod := n.pods()["stubborn"]
+	_ = n.daemon.Process.Signal(syscall.SIGTERM)
+	n.awaitLine(pod, "app", 0, "asked")
+	n.eventually("new Pods are refused and the node is not ready", func() bool {
+		var node corev1.Node
+		if err := n.get("/api/v1/nodes/"+nodeName, &node); err != nil {
+			return false
+		}
+		for _, c := range node.Status.Conditions {
+			if c.Type == corev1.NodeReady {
+				return c.Status == corev1.ConditionFalse && c.Message == "node is shutting down"
+			}
+		}
+		return false
+	})
+	n.create(podOf("late", apps(sh("app", forever))))
+	n.awaitPod("late", "refused", func(p *corev1.Pod) bool { return p.Status.Reason == "NodeShutdown" })
+	n.kill()
+	n.start()
+	pod = n.awaitPhase("stubborn", corev1.PodFailed)
+	if pod.Status.Reason != "Terminated" || ended(&pod, "app").ExitCode != 137 {
+		t.Errorf("%s, %+v", pod.Status.Reason, ended(&pod, "app"))
+	}
+	var current corev1.Node
+	if err := n.get("/api/v1/nodes/"+nodeName, &current); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range current.Status.Conditions {
+		if c.Type == corev1.NodeReady && c.Status != corev1.ConditionTrue {
+			t.Errorf("after the restart: %+v", c)
+		}
+	}
+}

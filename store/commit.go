@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"strconv"
 	"sync"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -86,9 +87,9 @@ func (s *Store) commit(batch []*change) {
 	s.mu.Lock()
 	revision := s.revision
 	s.mu.Unlock()
+	began, done, size := time.Now(), 0, int64(0)
 	inBatch := make(map[string]Object) // what earlier changes of this batch made
 	err := s.db.Update(func(tx *bolt.Tx) error {
-		done := 0
 		for _, c := range batch {
 			if c.err = s.apply(tx, c, revision+1, inBatch); c.err == nil {
 				revision++
@@ -98,10 +99,14 @@ func (s *Store) commit(batch []*change) {
 		if done == 0 {
 			return errNothing
 		}
+		size = tx.Size()
 		return tx.Bucket(bucketMeta).Put(keyRevision, binary.BigEndian.AppendUint64(nil, revision))
 	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !errors.Is(err, errNothing) {
+		s.stats.count(done, time.Since(began), size, err)
+	}
 	for _, c := range batch {
 		if c.err == nil && err != nil {
 			c.err = err

@@ -35,6 +35,7 @@ type Store struct {
 
 	mu       sync.Mutex // revision, latest, ring, watchers; never held during a commit
 	revision uint64
+	stats    Stats
 	ring     ring
 	watchers map[*Watcher]struct{}
 	// latest has the objects that were written since Open, as they are now, shared
@@ -85,7 +86,7 @@ func (s *Store) load() error {
 		if v := meta.Get(keyRevision); len(v) == 8 {
 			s.revision = binary.BigEndian.Uint64(v)
 		}
-		s.ring.floor = s.revision
+		s.ring.floor, s.stats.Bytes = s.revision, tx.Size()
 		return nil
 	})
 }

@@ -65,7 +65,11 @@ type Config struct {
 	// stored. They must not block and must not change the Pod.
 	OnStatus func(pod *corev1.Pod, status *corev1.PodStatus)
 	OnEvent  func(pod *corev1.Pod, container string, event *corev1.Event)
-	Log      *slog.Logger
+	// OnStep and OnProbe, when set, hear of what was done, for measuring. They must
+	// not block and must not call the manager.
+	OnStep  func(Step)
+	OnProbe func(Probed)
+	Log     *slog.Logger
 }
 
 // PullFunc makes an image available; progress is told in the agent's own way.

@@ -61,6 +61,8 @@ type subject struct {
 	// target is asked for anew before each probe; tell makes an event.
 	target func() probe.Target
 	tell   func(kind, reason, message string)
+	// probed, when set, hears of every probe.
+	probed func(kind, result string, took time.Duration)
 	// ending: it is being stopped, and only its readiness matters.
 	ending bool
 
@@ -274,7 +276,11 @@ func (p *prober) lane(t *task) *lane {
 func (p *prober) work(t *task) {
 	for t != nil {
 		if t.ctx.Err() == nil {
+			began := time.Now()
 			outcome, err := p.run(t.ctx, t.spec, t.target())
+			if t.probed != nil && t.ctx.Err() == nil {
+				t.probed(t.kind, resultWord(outcome, err), time.Since(began))
+			}
 			p.done(t, outcome, err)
 		}
 		p.mu.Lock()
@@ -287,6 +293,17 @@ func (p *prober) work(t *task) {
 		}
 		p.mu.Unlock()
 	}
+}
+
+// resultWord is the kubelet's word in its metrics.
+func resultWord(outcome probe.Outcome, err error) string {
+	switch {
+	case err != nil:
+		return "unknown"
+	case outcome.Result == probe.Failure:
+		return "failed"
+	}
+	return "successful"
 }
 
 // done takes a probe's outcome, tells of it, and schedules the next one.

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -33,8 +34,15 @@ func (w *worker) followProbes(ctx context.Context, pod *corev1.Pod, statuses []r
 
 func (w *worker) subject(pod *corev1.Pod, c *corev1.Container, s *runtime.Status) *subject {
 	id := s.ID
+	var probed func(kind, result string, took time.Duration)
+	if tell := w.m.cfg.OnProbe; tell != nil {
+		probed = func(kind, result string, took time.Duration) {
+			tell(Probed{UID: w.uid, Namespace: pod.Namespace, Pod: pod.Name, Container: c.Name, Kind: kind, Result: result, Took: took})
+		}
+	}
 	return &subject{
-		uid: w.uid, id: id, container: c, startedAt: s.StartedAt, known: w.knownProbes(id),
+		probed: probed,
+		uid:    w.uid, id: id, container: c, startedAt: s.StartedAt, known: w.knownProbes(id),
 		ending: pod.DeletionTimestamp != nil || w.stopping(c.Name),
 		target: func() probe.Target { return w.probeTarget(c, id) },
 		tell:   func(kind, reason, message string) { w.event(pod, c.Name, kind, reason, message) },

@@ -55,8 +55,12 @@ func (w *worker) createSandbox(ctx context.Context, pod *corev1.Pod, attempt int
 	w.wakeUp()
 
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return w.attachNetwork(gctx, pod, stage) })
-	g.Go(func() error { return w.createPause(gctx, pod, stage) })
+	g.Go(func() error {
+		return w.part(pod, StepNetwork, func() error { return w.attachNetwork(gctx, pod, stage) })
+	})
+	g.Go(func() error {
+		return w.part(pod, StepCreatePause, func() error { return w.createPause(gctx, pod, stage) })
+	})
 	if err := g.Wait(); err != nil {
 		return err
 	}
@@ -66,7 +70,7 @@ func (w *worker) createSandbox(ctx context.Context, pod *corev1.Pod, attempt int
 		w.setReady(stage)
 		w.wakeUp()
 	}
-	if err := w.m.cfg.Runtime.Start(ctx, stage.id); err != nil {
+	if err := w.part(pod, StepStartPause, func() error { return w.m.cfg.Runtime.Start(ctx, stage.id) }); err != nil {
 		return err
 	}
 	w.setReady(stage)
@@ -94,22 +98,27 @@ func (w *worker) prepareSandbox(ctx context.Context, pod *corev1.Pod, stage *san
 			return &sandboxError{"Failed", fmt.Errorf("error making pod data directories: %w", err)}
 		}
 	}
-	var err error
-	if stage.volumes, err = w.setUpVolumes(ctx, pod); err != nil {
+	err := w.part(pod, StepVolumes, func() (err error) {
+		stage.volumes, err = w.setUpVolumes(ctx, pod)
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	resources := cgroups.PodResources(pod, w.CgroupOptions)
-	if err := cfg.Cgroups.CreatePod(string(pod.UID), cgroups.QOSClass(pod), resources); err != nil {
+	err = w.part(pod, StepCgroup, func() error {
+		return cfg.Cgroups.CreatePod(string(pod.UID), cgroups.QOSClass(pod), resources)
+	})
+	if err != nil {
 		return err
 	}
 	if err := w.writeFiles(pod); err != nil {
 		return err
 	}
-	stage.namespaces, err = runtime.PinNamespaces(w.netnsDir(pod), w.namespaceOptions(pod))
-	if err != nil {
+	return w.part(pod, StepNamespaces, func() (err error) {
+		stage.namespaces, err = runtime.PinNamespaces(w.netnsDir(pod), w.namespaceOptions(pod))
 		return err
-	}
-	return nil
+	})
 }
 
 // attachNetwork gives the Pod its address and writes it into /etc/hosts.

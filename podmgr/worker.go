@@ -263,6 +263,7 @@ func (w *worker) finished(key string, action plan.Action, err error, canceled bo
 	case !canceled:
 		w.log.Warn("cannot "+string(action.Kind), "container", action.Container, "err", err)
 	}
+	w.step(action, err, canceled && err != nil, took)
 	w.wakeUp()
 }
 

@@ -19,6 +19,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
+	"github.com/minikubelet/minikubelet/agent/stats"
 	"github.com/minikubelet/minikubelet/cgroups"
 	"github.com/minikubelet/minikubelet/network"
 	"github.com/minikubelet/minikubelet/podmgr"
@@ -54,6 +55,8 @@ type Agent struct {
 	runtime *runtime.Runtime
 	cgroups *cgroups.Tree
 	network *network.Network
+	volumes *volumes.Manager
+	stats   *stats.Reader
 	manager atomic.Pointer[podmgr.Manager]
 	closers []func() error
 	// shutting is held while Pods end for the node's shutdown, shuttingDown is set from
@@ -254,15 +257,18 @@ func (a *Agent) openManager(context.Context) error {
 	if err := pause.Install(a.cfg.pauseRoot()); err != nil {
 		return err
 	}
+	a.volumes = volumes.New(volumes.Config{AllowedHostPaths: a.cfg.AllowedHostPaths})
+	a.stats = a.newStats()
 	logMax := quantity(a.cfg.LogMaxSize)
 	a.manager.Store(podmgr.New(podmgr.Config{
 		Store: a.store, Runtime: a.runtime, Images: a.images, Cgroups: a.cgroups, Network: a.network,
-		Volumes: volumes.New(volumes.Config{AllowedHostPaths: a.cfg.AllowedHostPaths}),
+		Volumes: a.volumes,
 		PodsDir: a.cfg.podsDir(), NetnsDir: a.cfg.netnsDir(), LogDir: a.cfg.LogDir, PauseRoot: a.cfg.pauseRoot(),
 		LogMaxBytes: logMax.Value(), LogMaxFiles: a.cfg.LogMaxFiles,
 		NodeName: a.cfg.NodeName, HostIPs: hostIPs(), Capacity: capacity, Allocatable: allocatable,
 		PodPidsMax: a.cfg.PodPidsLimit, ResolvConf: network.DefaultResolvConf,
-		Node: node, Pull: a.pull, OnStatus: a.hooks.OnStatus, OnEvent: a.hooks.OnEvent, Log: a.log,
+		Node: node, Pull: a.pull, OnStatus: a.told, OnEvent: a.hooks.OnEvent,
+		OnStep: a.stats.OnStep, OnProbe: a.stats.OnProbe, Log: a.log,
 	}))
 	return nil
 }

@@ -57,7 +57,7 @@ func (a *Agent) openFront(ctx context.Context) (_ *front, err error) {
 	streams := &streams{agent: a, ctx: ctx}
 	f := &front{agent: a, streams: streams, server: apiserver.New(apiserver.Config{
 		Store: a.store, NodeName: a.cfg.NodeName, Version: KubernetesVersion(),
-		Summary: plan.Summary, AskToEnd: podmgr.AskToEnd, Logs: logs{a}, Streams: streams, TokenFile: users, Log: a.log,
+		Summary: plan.Summary, AskToEnd: podmgr.AskToEnd, Logs: logs{a}, Streams: streams, Stats: a.stats, TokenFile: users, Log: a.log,
 	})}
 	if f.socket, err = apiserver.Listen(filepath.Join(a.cfg.RunDir, "api.sock")); err != nil {
 		return nil, err

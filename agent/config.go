@@ -25,6 +25,9 @@ const DefaultConfigFile = "/etc/minikubelet/config.yaml"
 // Config is the agent's configuration. Every field is a key of the configuration
 // file and a flag of the same name in kebab case.
 type Config struct {
+	// Version is the program's, for whoever asks a running agent.
+	Version string `json:"-"`
+
 	// DataDir keeps state over reboots: state.db, images, snapshots, volumes.
 	DataDir string `json:"dataDir,omitempty"`
 	// RunDir keeps what ends with a reboot: sockets, namespaces, mounts.

@@ -3,6 +3,7 @@
 package apiserver
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"slices"
@@ -39,6 +40,9 @@ type kind struct {
 	cells   func(store.Object) []any
 	// fields are what field selectors may ask for besides the name and namespace.
 	fields func(store.Object) fields.Set
+	// measure makes the objects of a kind that is in no store, those of a namespace or
+	// of all when it is empty. Such a kind can only be read, and not be watched.
+	measure func(ctx context.Context, namespace string) ([]store.Object, error)
 	// strategy is how the kind is written; nil when it is read only.
 	strategy *strategy
 }
@@ -95,8 +99,8 @@ func (k *kind) groupResource() schema.GroupResource {
 }
 
 // stores tells whether the kind's objects are in the store under its name; the
-// others are views of them.
-func (k *kind) stores() bool { return k.view == "" }
+// others are views of them, or measured.
+func (k *kind) stores() bool { return k.view == "" && k.measure == nil }
 
 // declare completes a kind by its Go types.
 func declare[T, L any](k *kind) *kind {

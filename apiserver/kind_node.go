@@ -17,7 +17,7 @@ import (
 
 func nodeKind() *kind {
 	return &kind{
-		version: "v1", name: "nodes", singular: "node", kind: "Node", short: []string{"no"}, verbs: readVerbs,
+		version: "v1", name: "nodes", singular: "node", kind: "Node", short: []string{"no"}, verbs: readVerbs, subresources: []subresource{nodeProxy()},
 		types:  corev1.AddToScheme,
 		object: func() store.Object { return new(corev1.Node) },
 		list:   func() runtime.Object { return new(corev1.NodeList) },

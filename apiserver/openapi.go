@@ -137,6 +137,8 @@ func (b *schemaBuilder) schemaOf(t reflect.Type) object {
 		return object{"oneOf": []object{{"type": "string"}, {"type": "number"}}}
 	case reflect.TypeFor[intstr.IntOrString]():
 		return object{"oneOf": []object{{"type": "string"}, {"type": "integer"}}, "format": "int-or-string"}
+	case reflect.TypeFor[metav1.Duration]():
+		return object{"type": "string"}
 	case reflect.TypeFor[metav1.FieldsV1]():
 		return object{"type": "object"}
 	}

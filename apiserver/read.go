@@ -3,6 +3,7 @@
 package apiserver
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -29,11 +30,29 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request, k *kind, req reques
 	if _, err := s.known(r.URL.Query().Get("resourceVersion")); err != nil {
 		return err
 	}
-	o := k.object()
-	if err := s.cfg.Store.Get(k.name, req.namespace, req.name, o); err != nil {
+	o, err := s.getObject(r.Context(), k, req)
+	if err != nil {
 		return k.failed(err, req.name)
 	}
 	return s.answerObject(w, r, k, f, http.StatusOK, o)
+}
+
+// getObject reads or measures one object, which is the caller's own.
+func (s *Server) getObject(ctx context.Context, k *kind, req request) (store.Object, error) {
+	if k.measure == nil {
+		o := k.object()
+		return o, s.cfg.Store.Get(k.name, req.namespace, req.name, o)
+	}
+	objects, err := k.measure(ctx, req.namespace)
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range objects {
+		if o.GetName() == req.name {
+			return o, nil
+		}
+	}
+	return nil, apierrors.NewNotFound(k.groupResource(), req.name)
 }
 
 // answerObject writes one object, which is the caller's own, in the form wanted.
@@ -139,7 +158,7 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, k *kind, req reque
 	if err != nil {
 		return err
 	}
-	objects, listMeta, err := s.collect(k, req.namespace, sel, p)
+	objects, listMeta, err := s.objects(r.Context(), k, req.namespace, sel, p)
 	if err != nil {
 		return err
 	}
@@ -148,6 +167,19 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, k *kind, req reque
 		return err
 	}
 	return s.answer(w, r, f, http.StatusOK, out)
+}
+
+// objects reads a page of a kind, or measures all of it: what is in no store has no
+// versions and no pages.
+func (s *Server) objects(ctx context.Context, k *kind, namespace string, sel selection, p page) ([]store.Object, metav1.ListMeta, error) {
+	if k.measure == nil {
+		return s.collect(k, namespace, sel, p)
+	}
+	all, err := k.measure(ctx, namespace)
+	if err != nil {
+		return nil, metav1.ListMeta{}, err
+	}
+	return slices.DeleteFunc(all, func(o store.Object) bool { return !sel.matches(k, o) }), metav1.ListMeta{}, nil
 }
 
 // collect reads a page of objects, which are the caller's own.

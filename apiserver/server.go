@@ -50,7 +50,9 @@ type Config struct {
 	Streams Streams
 	// TokenFile has users with tokens of their own; nil when there are none.
 	TokenFile *TokenFile
-	Log       *slog.Logger
+	// Stats tells what the node uses and does; nil when nobody counts.
+	Stats Stats
+	Log   *slog.Logger
 }
 
 // Server is the API. It is safe for concurrent use.
@@ -65,6 +67,8 @@ type Server struct {
 	creating sync.RWMutex
 	flight   *places
 	watches  *places
+	// endpoints are the kubelet's own, by path.
+	endpoints map[string]http.Handler
 	// sessions bounds those of exec, attach and port-forward.
 	sessions  *places
 	streaming streaming.Server
@@ -78,6 +82,10 @@ func New(cfg Config) *Server {
 		sessions: newPlaces("sessions of exec, attach and port-forward", sessionsMax),
 	}
 	s.kinds = s.allKinds()
+	if cfg.Stats != nil {
+		s.kinds = append(s.kinds, nodeMetricsKind(&s.cfg), podMetricsKind(&s.cfg))
+		s.endpoints = cfg.Stats.Endpoints()
+	}
 	for _, k := range s.kinds {
 		s.byName[k.groupVersion().WithResource(k.name)] = k
 	}
@@ -108,9 +116,12 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, who *Identity) {
 	req, bad := parse(r)
 	k, sub := s.find(req)
 	places := s.flight
-	if bad == nil && isLong(r, req, sub) {
+	long := bad == nil && isLong(r, req, sub)
+	if long {
 		places = s.watches
 	}
+	w, answered := s.count(w, r, req, k, sub, long)
+	defer answered()
 	giveBack, err := places.take(who)
 	if err != nil {
 		s.fail(w, r, err)
@@ -171,6 +182,9 @@ func (s *Server) special(w http.ResponseWriter, r *http.Request) bool {
 	}[path]
 	if !ok {
 		answer = s.describe(path)
+	}
+	if h := s.endpoint(path); h != nil {
+		answer = func(w http.ResponseWriter, r *http.Request) error { h.ServeHTTP(w, r); return nil }
 	}
 	if answer == nil {
 		return false

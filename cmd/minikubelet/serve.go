@@ -28,6 +28,7 @@ takes them over. "minikubelet stop --pods" ends them too.`,
 			if err != nil {
 				return err
 			}
+			cfg.Version = version
 			if err := needRoot(); err != nil {
 				return err
 			}

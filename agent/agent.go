@@ -286,8 +286,8 @@ func (c *Config) nodeResources() (capacity, allocatable corev1.ResourceList, err
 	return machine.ResourceList(), allocatable, nil
 }
 
-func (a *Agent) pull(ctx context.Context, ref string) (image.Image, error) {
-	o := image.PullOptions{Credentials: a.pullAuth, HostsDir: a.cfg.RegistryHosts}
+func (a *Agent) pull(ctx context.Context, ref string, own image.Credentials) (image.Image, error) {
+	o := image.PullOptions{Credentials: image.FirstOf(own, a.pullAuth), HostsDir: a.cfg.RegistryHosts}
 	if a.hooks.OnPull != nil {
 		o.Progress = func(p image.Progress) { a.hooks.OnPull(ref, p) }
 	}

@@ -34,7 +34,6 @@ const nodeNameValue = "<this node's name>"
 
 const (
 	noScheduler = "there is one node and no scheduler"
-	noSecrets   = "Secrets do not exist on this node yet"
 	noClaims    = "dynamic resource allocation needs a cluster"
 	noBundles   = "no signer of certificates runs on this node; use a Secret or a ConfigMap"
 	noVolume    = "this volume type is not offered yet; use emptyDir or hostPath"
@@ -83,7 +82,7 @@ var fields = []rule{
 	{path: "spec.hostPID", level: Supported},
 	{path: "spec.hostIPC", level: Supported},
 	{path: "spec.shareProcessNamespace", level: Supported},
-	{path: "spec.imagePullSecrets", level: Refused, note: noSecrets + "; put registry credentials into the node's configuration"},
+	{path: "spec.imagePullSecrets", level: Supported},
 	{path: "spec.hostname", level: Supported},
 	{path: "spec.subdomain", level: Supported},
 	{path: "spec.setHostnameAsFQDN", level: Refused, accept: []string{"false"}, note: "not offered yet; remove the field"},

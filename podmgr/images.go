@@ -116,7 +116,11 @@ func (w *worker) imageWasThere(pod *corev1.Pod, container string) {
 func (w *worker) pullImage(ctx context.Context, pod *corev1.Pod, a plan.Action) error {
 	w.event(pod, a.Container, corev1.EventTypeNormal, "Pulling", fmt.Sprintf("Pulling image %q", a.Image))
 	began := time.Now()
-	pulled, err := w.m.cfg.Pull(ctx, a.Image)
+	var pulled image.Image
+	own, err := w.pullCredentials(pod)
+	if err == nil {
+		pulled, err = w.m.cfg.Pull(ctx, a.Image, own)
+	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}

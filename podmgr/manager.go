@@ -72,8 +72,9 @@ type Config struct {
 	Log     *slog.Logger
 }
 
-// PullFunc makes an image available; progress is told in the agent's own way.
-type PullFunc func(ctx context.Context, ref string) (image.Image, error)
+// PullFunc makes an image available, with the Pod's own credentials (nil: none) before
+// the node's; progress is told in the agent's own way.
+type PullFunc func(ctx context.Context, ref string, own image.Credentials) (image.Image, error)
 
 // Manager runs the Pods of one node.
 type Manager struct {

@@ -108,8 +108,14 @@ func (s *story) run(d *datadriven.TestData) {
 			}
 		}
 	case "fail":
-		s.broken[strings.ReplaceAll(arg(0), "-", " ")+arg(1)] = "it broke"
+		s.broken[strings.ReplaceAll(arg(0), "-", " ")+strings.TrimSuffix(arg(1), "waits")] = "it broke"
+		s.waits = arg(1) == "waits" || arg(2) == "waits"
 	case "mend":
+		for key, f := range s.failures {
+			if f.Waits {
+				delete(s.failures, key)
+			}
+		}
 		s.broken = map[string]string{}
 	case "image":
 		s.images["image-"+arg(0)] = Image{Present: arg(1) == "present"}

@@ -35,6 +35,7 @@ type world struct {
 	hashes     map[string]string
 	stubborn   map[string]bool   // ignores the stop signal
 	broken     map[string]string // what fails, with the message: kinds, or kinds and containers
+	waits      bool              // what fails waits for an object
 	hash       map[string]string // of what is being created
 	finished   bool
 }
@@ -110,7 +111,7 @@ func (w *world) complete(key string) {
 		return
 	}
 	if bad {
-		w.failures[key] = Failure{Kind: a.Kind, Message: message, At: w.now, Count: w.failures[key].Count + 1}
+		w.failures[key] = Failure{Kind: a.Kind, Message: message, At: w.now, Count: w.failures[key].Count + 1, Waits: w.waits}
 		return
 	}
 	if w.failures[key].Kind == a.Kind {

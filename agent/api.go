@@ -57,7 +57,7 @@ func (a *Agent) openFront(ctx context.Context) (_ *front, err error) {
 	streams := &streams{agent: a, ctx: ctx}
 	f := &front{agent: a, streams: streams, server: apiserver.New(apiserver.Config{
 		Store: a.store, NodeName: a.cfg.NodeName, Version: KubernetesVersion(),
-		Summary: plan.Summary, AskToEnd: podmgr.AskToEnd, Logs: logs{a}, Streams: streams, Stats: a.stats, TokenFile: users, Log: a.log,
+		Summary: plan.Summary, AskToEnd: podmgr.AskToEnd, OwnsCondition: plan.OwnsCondition, Logs: logs{a}, Streams: streams, Stats: a.stats, TokenFile: users, Log: a.log,
 	})}
 	if f.socket, err = apiserver.Listen(filepath.Join(a.cfg.RunDir, "api.sock")); err != nil {
 		return nil, err
@@ -156,6 +156,7 @@ func (f *front) run(ctx context.Context) error {
 	done := make(chan error, 2)
 	go f.aggregate(ctx)
 	go f.collect(ctx)
+	go f.schedule(ctx)
 	go func() { done <- apiserver.Serve(ctx, f.socket, nil, f.server.Trusted(), f.agent.log) }()
 	if f.tcp == nil {
 		return <-done
@@ -171,6 +172,13 @@ func (f *front) run(ctx context.Context) error {
 func (f *front) collect(ctx context.Context) {
 	if err := f.server.Collect(ctx); err != nil {
 		f.agent.log.Error("objects without owners and ending namespaces are no longer removed; restart the agent", "err", err)
+	}
+}
+
+// schedule gives Pods that wait for the node their place.
+func (f *front) schedule(ctx context.Context) {
+	if err := f.server.Schedule(ctx); err != nil {
+		f.agent.log.Error("Pods that wait for the node are no longer placed; restart the agent", "err", err)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/munnerz/goautoneg"
+	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -34,6 +35,7 @@ func newCodecs(kinds []*kind) codecs {
 			utilruntime.Must(k.types(scheme)) // fails for programming errors only
 		}
 	}
+	utilruntime.Must(policyv1.AddToScheme(scheme)) // for evictions
 	utilruntime.Must(metav1.AddMetaToScheme(scheme))
 	return codecs{scheme, serializer.NewCodecFactory(scheme).SupportedMediaTypes()}
 }

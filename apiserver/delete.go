@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
@@ -83,8 +84,9 @@ func (s *Server) mark(k *kind, o store.Object, options *metav1.DeleteOptions) (w
 	list := gcFinalizers(o, options)
 	changed = !slices.Equal(list, o.GetFinalizers())
 	o.SetFinalizers(list)
+	pod, isPod := o.(*corev1.Pod)
 	switch {
-	case k.strategy.end != nil:
+	case k.strategy.end != nil && !(isPod && pod.Spec.NodeName == ""):
 		return s.cfg.Store.Update, k.strategy.end(o, options.GracePeriodSeconds) || changed
 	case len(list) > 0:
 		return s.cfg.Store.Update, markDeleting(o) || changed

@@ -53,15 +53,15 @@ func markDeleting(o store.Object) bool {
 	return true
 }
 
-// finished tells an object that is deleted and has nothing left to wait for. Pods
-// are never: who runs a Pod removes it.
+// finished tells an object that is deleted and has nothing left to wait for. Of
+// Pods only those are that the node never took: who runs a Pod removes it.
 func finished(o store.Object) bool {
 	if o.GetDeletionTimestamp() == nil || len(o.GetFinalizers()) > 0 {
 		return false
 	}
 	switch o := o.(type) {
 	case *corev1.Pod:
-		return false
+		return o.Spec.NodeName == ""
 	case *corev1.Namespace:
 		return len(o.Spec.Finalizers) == 0
 	}

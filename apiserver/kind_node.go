@@ -11,16 +11,22 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	upstream "k8s.io/kubernetes/pkg/apis/core/v1"
+	"k8s.io/kubernetes/pkg/apis/core/validation"
+	"k8s.io/utils/ptr"
 
+	"github.com/minikubelet/minikubelet/api"
 	"github.com/minikubelet/minikubelet/store"
 )
 
 func nodeKind() *kind {
-	return &kind{
-		version: "v1", name: "nodes", singular: "node", kind: "Node", short: []string{"no"}, verbs: readVerbs, subresources: []subresource{nodeProxy()},
-		types:  corev1.AddToScheme,
-		object: func() store.Object { return new(corev1.Node) },
-		list:   func() runtime.Object { return new(corev1.NodeList) },
+	k := &kind{
+		version: "v1", name: "nodes", singular: "node", kind: "Node", short: []string{"no"}, verbs: []string{"get", "list", "patch", "update", "watch"},
+		strategy: nodeStrategy(),
+		types:    corev1.AddToScheme,
+		object:   func() store.Object { return new(corev1.Node) },
+		list:     func() runtime.Object { return new(corev1.NodeList) },
 		columns: []metav1.TableColumnDefinition{
 			column("Name", "string", 0, "Name of the node."),
 			column("Status", "string", 0, "Whether it is ready."),
@@ -38,6 +44,37 @@ func nodeKind() *kind {
 			return fields.Set{"spec.unschedulable": strconv.FormatBool(o.(*corev1.Node).Spec.Unschedulable)}
 		},
 	}
+	k.subresources = []subresource{nodeProxy(), k.statusBy(func(o, old store.Object) (field.ErrorList, []string) {
+		n := o.(*corev1.Node)
+		n.Spec = old.(*corev1.Node).Spec
+		return nodeRules().Update(n, old), nil
+	})}
+	return k
+}
+
+func nodeRules() api.Rules {
+	return api.RulesOf(upstream.SetObjectDefaults_Node, upstream.Convert_v1_Node_To_core_Node, validation.ValidateNode, validation.ValidateNodeUpdate)
+}
+
+// nodeStrategy keeps the status, and the taint that goes with a cordon.
+func nodeStrategy() *strategy {
+	return byRules(nodeRules(), func(o, old store.Object) {
+		n := o.(*corev1.Node)
+		if old != nil {
+			old.(*corev1.Node).Status.DeepCopyInto(&n.Status)
+		}
+		isCordon := func(t corev1.Taint) bool {
+			return t.Key == corev1.TaintNodeUnschedulable && t.Effect == corev1.TaintEffectNoSchedule
+		}
+		switch tainted := slices.ContainsFunc(n.Spec.Taints, isCordon); {
+		case n.Spec.Unschedulable && !tainted:
+			n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{
+				Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule, TimeAdded: ptr.To(metav1.Now().Rfc3339Copy()),
+			})
+		case !n.Spec.Unschedulable && tainted:
+			n.Spec.Taints = slices.DeleteFunc(n.Spec.Taints, isCordon)
+		}
+	})
 }
 
 // labelRole begins the labels that name a node's roles.

@@ -16,11 +16,12 @@ import (
 	"github.com/minikubelet/minikubelet/store"
 )
 
-func podKind(cfg *Config) *kind {
-	return &kind{
+func podKind(s *Server) *kind {
+	cfg := &s.cfg
+	k := &kind{
 		version: "v1", name: "pods", singular: "pod", kind: "Pod", short: []string{"po"}, categories: []string{"all"},
-		namespaced: true, verbs: allVerbs, subresources: []subresource{podLog(), podExec(), podPortForward(), podEphemeralContainers(cfg)},
-		strategy: podStrategy(cfg),
+		namespaced: true, verbs: allVerbs, subresources: []subresource{podBinding(), podLog(), podExec(), podPortForward(), podEphemeralContainers(cfg), podEviction()},
+		strategy: podStrategy(s),
 		types:    corev1.AddToScheme,
 		object:   func() store.Object { return new(corev1.Pod) },
 		list:     func() runtime.Object { return new(corev1.PodList) },
@@ -47,6 +48,8 @@ func podKind(cfg *Config) *kind {
 			}
 		},
 	}
+	k.subresources = append(k.subresources, podStatus(cfg, k))
+	return k
 }
 
 func podCells(cfg *Config, p *corev1.Pod) []any {

@@ -7,7 +7,7 @@ package apiserver
 func (s *Server) allKinds() []*kind {
 	return []*kind{
 		clusterRoleBindingKind(), clusterRoleKind(), configMapKind(), endpointSliceKind(), endpointsKind(), eventKind(), leaseKind(),
-		limitRangeKind(), namespaceKind(s), nodeKind(), persistentVolumeClaimKind(), persistentVolumeKind(), podKind(&s.cfg),
+		limitRangeKind(), namespaceKind(s), nodeKind(), persistentVolumeClaimKind(), persistentVolumeKind(), podKind(s),
 		podTemplateKind(), priorityClassKind(s), resourceQuotaKind(), roleBindingKind(), roleKind(), runtimeClassKind(), secretKind(),
 		serviceAccountKind(), serviceKind(), storageClassKind(),
 	}

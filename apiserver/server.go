@@ -44,6 +44,8 @@ type Config struct {
 	// seconds, nil for the Pod's own; false when it ends as soon already. Whoever runs
 	// the Pod removes it from the store at its end.
 	AskToEnd func(pod *corev1.Pod, seconds *int64) bool
+	// OwnsCondition tells the Pod conditions that the node itself sets.
+	OwnsCondition func(corev1.PodCondition) bool
 	// Logs reads containers' logs.
 	Logs LogReader
 	// Streams reaches into running Pods, for exec, attach and port-forward.

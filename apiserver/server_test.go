@@ -40,7 +40,8 @@ func newBench(t *testing.T) *bench {
 	}
 	server := New(Config{
 		Store: s, NodeName: "n1", Version: "v1.36.3", Log: slog.New(slog.DiscardHandler), Logs: fakeLogs{},
-		AskToEnd: askToEnd,
+		AskToEnd:      askToEnd,
+		OwnsCondition: func(c corev1.PodCondition) bool { return c.Type == corev1.PodReady },
 		Summary: func(p *corev1.Pod) (string, int, int, int) {
 			return string(p.Status.Phase), 0, len(p.Spec.Containers), 0
 		},

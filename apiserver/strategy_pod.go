@@ -14,15 +14,17 @@ import (
 
 // podStrategy does for Pods what kube-apiserver's does, and refuses what this node
 // does not honour.
-func podStrategy(cfg *Config) *strategy {
+func podStrategy(s *Server) *strategy {
+	cfg := &s.cfg
 	return &strategy{
-		create: func(o store.Object) (field.ErrorList, []string) {
+		admit: func(o store.Object) error {
 			p := o.(*corev1.Pod)
 			p.Generation, p.Status = 1, corev1.PodStatus{Phase: corev1.PodPending}
-			if p.Spec.NodeName == "" { // there is one node, and no scheduler
-				p.Spec.NodeName = cfg.NodeName
-			}
 			api.Default(p)
+			return s.place(p)
+		},
+		create: func(o store.Object) (field.ErrorList, []string) {
+			p := o.(*corev1.Pod)
 			errs := api.Validate(p)
 			refused, warnings := unsupported(p, cfg.NodeName)
 			return append(errs, refused...), warnings

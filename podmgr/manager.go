@@ -180,7 +180,9 @@ func (m *Manager) list() (map[types.UID]*corev1.Pod, uint64, error) {
 		if err := json.Unmarshal(data, pod); err != nil {
 			return err
 		}
-		pods[pod.UID] = pod
+		if pod.Spec.NodeName != "" { // others wait for the scheduler
+			pods[pod.UID] = pod
+		}
 		return nil
 	})
 	return pods, revision, err
@@ -214,6 +216,9 @@ func (m *Manager) watch(ctx context.Context, revision uint64) error {
 
 // update gives a Pod to its worker, a new one if need be.
 func (m *Manager) update(ctx context.Context, pod *corev1.Pod) {
+	if pod.Spec.NodeName == "" {
+		return
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if w := m.workers[pod.UID]; w != nil {

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package apiserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/klog/v2"
+
+	"github.com/minikubelet/minikubelet/store"
+)
+
+// There is one node, so that scheduling is the question whether it takes a Pod: not
+// while it is cordoned, nor with a taint that the Pod does not tolerate. A Pod that
+// names the node itself is not asked, nor is one from a manifest.
+
+// why the node does not take a new Pod, in the scheduler's words; "" when it does.
+func (s *Server) whyNot(p *corev1.Pod) (string, error) {
+	var n corev1.Node
+	err := s.cfg.Store.Get("nodes", "", s.cfg.NodeName, &n)
+	if apierrors.IsNotFound(err) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	reason := ""
+	tolerated := func(t *corev1.Taint) bool {
+		return slices.ContainsFunc(p.Spec.Tolerations, func(by corev1.Toleration) bool { return by.ToleratesTaint(klog.Background(), t, false) })
+	}
+	switch {
+	case n.Spec.Unschedulable && !tolerated(&corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule}):
+		reason = "node(s) were unschedulable"
+	case slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Effect != corev1.TaintEffectPreferNoSchedule && !tolerated(&t) }):
+		reason = "node(s) had untolerated taint(s)"
+	default:
+		return "", nil
+	}
+	return "0/1 nodes are available: 1 " + reason + ". preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.", nil
+}
+
+// place gives a new Pod its node, or says in its status why not.
+func (s *Server) place(p *corev1.Pod) error {
+	if p.Spec.NodeName != "" {
+		return nil
+	}
+	why, err := s.whyNot(p)
+	if err != nil {
+		return err
+	}
+	if why == "" {
+		p.Spec.NodeName = s.cfg.NodeName
+		p.Status.Conditions = slices.DeleteFunc(p.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodScheduled })
+		return nil
+	}
+	c := corev1.PodCondition{
+		Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable, Message: why,
+		LastTransitionTime: metav1.Now().Rfc3339Copy(), ObservedGeneration: p.Generation,
+	}
+	if i := slices.IndexFunc(p.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodScheduled }); i >= 0 {
+		c.LastTransitionTime = p.Status.Conditions[i].LastTransitionTime
+		p.Status.Conditions[i] = c
+	} else {
+		p.Status.Conditions = append(p.Status.Conditions, c)
+	}
+	return nil
+}
+
+// Schedule gives waiting Pods their node when it takes them, until ctx ends.
+func (s *Server) Schedule(ctx context.Context) error {
+	told := make(map[string]string) // what a waiting Pod was last told, by UID
+	w := s.cfg.Store.Watch(store.All, s.cfg.Store.Revision())
+	defer func() { w.Close() }()
+	look := true
+	for {
+		again := false
+		if look {
+			again = !s.placeAll(told)
+		}
+		wait, cancel := context.WithCancel(ctx)
+		if again {
+			wait, cancel = context.WithTimeout(ctx, collectAgain)
+		}
+		e, err := w.Next(wait)
+		cancel()
+		look = again
+		switch {
+		case ctx.Err() != nil || errors.Is(err, store.ErrClosed):
+			return nil
+		case errors.Is(err, store.ErrTooOld):
+			w.Close()
+			w, look = s.cfg.Store.Watch(store.All, s.cfg.Store.Revision()), true
+		case err == nil && e.Resource == "nodes":
+			look = true
+		case err == nil && e.Resource == "pods":
+			p, ok := e.Object.(*corev1.Pod)
+			look = look || ok && p.Spec.NodeName == "" && e.Type == store.Added
+		case err != nil && !errors.Is(err, context.DeadlineExceeded):
+			return err
+		}
+	}
+}
+
+// placeAll places what waits; false when that has to be tried again.
+func (s *Server) placeAll(told map[string]string) bool {
+	ok := true
+	waiting := make(map[string]bool)
+	err := each(s.cfg.Store, "pods", "", func(p *corev1.Pod) error {
+		if p.Spec.NodeName != "" || p.DeletionTimestamp != nil {
+			return nil
+		}
+		uid, before := string(p.UID), p.DeepCopy()
+		waiting[uid] = true
+		if err := s.place(p); err != nil {
+			return err
+		}
+		c := slices.IndexFunc(p.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodScheduled })
+		if c >= 0 && told[uid] == p.Status.Conditions[c].Message {
+			return nil
+		}
+		if err := s.cfg.Store.Update("pods", p); err != nil {
+			ok = ok && (apierrors.IsNotFound(err) || apierrors.IsConflict(err))
+			return nil
+		}
+		if c >= 0 {
+			told[uid] = p.Status.Conditions[c].Message
+			return s.tell(before, corev1.EventTypeWarning, "FailedScheduling", told[uid])
+		}
+		return s.tell(before, corev1.EventTypeNormal, "Scheduled", fmt.Sprintf("Successfully assigned %s/%s to %s", p.Namespace, p.Name, p.Spec.NodeName))
+	})
+	if err != nil {
+		s.cfg.Log.Warn("cannot place Pods; it is tried again", "err", err)
+	}
+	for uid := range told {
+		if !waiting[uid] {
+			delete(told, uid)
+		}
+	}
+	return ok && err == nil
+}
+
+// tell stores an event of the scheduler.
+func (s *Server) tell(p *corev1.Pod, kind, reason, message string) error {
+	now := time.Now()
+	return s.cfg.Store.Create("events", &corev1.Event{
+		TypeMeta:       metav1.TypeMeta{APIVersion: "v1", Kind: "Event"},
+		ObjectMeta:     metav1.ObjectMeta{Namespace: p.Namespace, Name: fmt.Sprintf("%s.%x", p.Name, now.UnixNano()), UID: uuid.NewUUID(), CreationTimestamp: metav1.NewTime(now).Rfc3339Copy()},
+		InvolvedObject: corev1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: p.Namespace, Name: p.Name, UID: p.UID, ResourceVersion: p.ResourceVersion},
+		Type:           kind, Reason: reason, Message: message, Count: 1,
+		FirstTimestamp: metav1.NewTime(now).Rfc3339Copy(), LastTimestamp: metav1.NewTime(now).Rfc3339Copy(),
+		Source: corev1.EventSource{Component: corev1.DefaultSchedulerName}, ReportingController: corev1.DefaultSchedulerName,
+	})
+}

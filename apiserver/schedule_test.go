@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package apiserver
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// node stores the node.
+func (b *bench) node() {
+	b.t.Helper()
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", UID: "uid-n1"}}
+	if err := b.store.Create("nodes", n); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func simplePod(name string) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "busybox"}}},
+	}
+}
+
+func TestCordonedNodeTakesNoPods(t *testing.T) {
+	b := newBench(t)
+	b.space("default")
+	b.node()
+	c := b.client("")
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- b.server.Schedule(ctx) }()
+	defer func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	cordon := func(patch string) {
+		t.Helper()
+		if _, err := c.CoreV1().Nodes().Patch(t.Context(), "n1", types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	state := func(name string) func() string {
+		return func() string {
+			p, err := c.CoreV1().Pods("default").Get(t.Context(), name, metav1.GetOptions{})
+			if err != nil {
+				return err.Error()
+			}
+			out := p.Spec.NodeName
+			for _, c := range p.Status.Conditions {
+				out += fmt.Sprintf(" %s=%s %s %s", c.Type, c.Status, c.Reason, c.Message)
+			}
+			return out
+		}
+	}
+	create := func(p *corev1.Pod) {
+		t.Helper()
+		if _, err := c.CoreV1().Pods("default").Create(t.Context(), p, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	create(simplePod("before"))
+	b.eventually("n1", state("before"))
+	cordon(`{"spec":{"unschedulable":true}}`)
+	n, _ := c.CoreV1().Nodes().Get(t.Context(), "n1", metav1.GetOptions{})
+	if len(n.Spec.Taints) != 1 || n.Spec.Taints[0].Key != corev1.TaintNodeUnschedulable {
+		t.Errorf("taints of a cordoned node: %v", n.Spec.Taints)
+	}
+	for _, name := range []string{"waits", "goes"} {
+		create(simplePod(name))
+	}
+	why := " PodScheduled=False Unschedulable 0/1 nodes are available: 1 node(s) were unschedulable. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+	b.eventually(why, state("waits"))
+	b.eventually("FailedScheduling", func() string {
+		list, err := c.CoreV1().Events("default").List(t.Context(), metav1.ListOptions{FieldSelector: "involvedObject.name=waits"})
+		if err != nil || len(list.Items) != 1 {
+			return fmt.Sprint(err, len(list.Items))
+		}
+		return list.Items[0].Reason
+	})
+	named, tolerant := simplePod("named"), simplePod("tolerant")
+	named.Spec.NodeName = "n1"
+	tolerant.Spec.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
+	create(named)
+	create(tolerant)
+	b.eventually("n1", state("named"))
+	b.eventually("n1", state("tolerant"))
+	if err := c.CoreV1().Pods("default").Delete(t.Context(), "goes", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	b.eventually(`pods "goes" not found`, state("goes"))
+	cordon(`{"spec":{"unschedulable":false,"taints":[{"key":"k","value":"v","effect":"NoSchedule"}]}}`)
+	b.eventually(strings.Replace(why, "were unschedulable", "had untolerated taint(s)", 1), state("waits"))
+	cordon(`{"spec":{"taints":null}}`)
+	b.eventually("n1", state("waits"))
+}
+
+func TestPodsAreBoundOnce(t *testing.T) {
+	b := newBench(t)
+	b.space("default")
+	b.node()
+	c := b.client("")
+	if _, err := c.CoreV1().Nodes().Patch(t.Context(), "n1", types.MergePatchType, []byte(`{"spec":{"unschedulable":true}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.CoreV1().Pods("default").Create(t.Context(), simplePod("p"), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	bind := func(node string) error {
+		return c.CoreV1().Pods("default").Bind(t.Context(), &corev1.Binding{
+			ObjectMeta: metav1.ObjectMeta{Name: "p"}, Target: corev1.ObjectReference{Kind: "Node", Name: node},
+		}, metav1.CreateOptions{})
+	}
+	if err := bind("n2"); !apierrors.IsBadRequest(err) {
+		t.Errorf("another node: %v", err)
+	}
+	if err := bind("n1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := bind("n1"); !apierrors.IsConflict(err) || !strings.Contains(err.Error(), `pod p is already assigned to node "n1"`) {
+		t.Errorf("bound again: %v", err)
+	}
+}
+
+func TestPodsAreEvicted(t *testing.T) {
+	for _, contentType := range contentTypes {
+		b := newBench(t)
+		b.pod("default", "p")
+		c := b.client(contentType)
+		evict := func(o *metav1.DeleteOptions) *corev1.Pod {
+			t.Helper()
+			err := c.PolicyV1().Evictions("default").Evict(t.Context(), &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "default"}, DeleteOptions: o})
+			if err != nil {
+				t.Fatalf("%s: %v", contentType, err)
+			}
+			p, err := c.CoreV1().Pods("default").Get(t.Context(), "p", metav1.GetOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return p
+		}
+		if p := evict(&metav1.DeleteOptions{DryRun: []string{"All"}}); p.DeletionTimestamp != nil {
+			t.Error("a dry run has evicted")
+		}
+		if p := evict(&metav1.DeleteOptions{GracePeriodSeconds: new(int64)}); p.DeletionTimestamp == nil || *p.DeletionGracePeriodSeconds != 0 {
+			t.Error("not evicted")
+		}
+	}
+}
+
+func TestOutsidersSetTheirConditionsAlone(t *testing.T) {
+	b := newBench(t)
+	p := b.pod("default", "p")
+	p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionFalse}}
+	c := b.client("").CoreV1().Pods("default")
+	if err := b.store.Update("pods", p); err != nil {
+		t.Fatal(err)
+	}
+	_, err := c.Patch(t.Context(), "p", types.StrategicMergePatchType, []byte(
+		`{"spec":{"activeDeadlineSeconds":5},"status":{"phase":"Failed","conditions":[{"type":"Ready","status":"True"},{"type":"example.com/gate","status":"True"}]}}`),
+		metav1.PatchOptions{}, "status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	now, err := c.Get(t.Context(), "p", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := fmt.Sprint(now.Status.Phase, now.Spec.ActiveDeadlineSeconds == nil)
+	for _, c := range now.Status.Conditions {
+		got += fmt.Sprintf(" %s=%s", c.Type, c.Status)
+	}
+	if got != "Runningtrue Ready=False example.com/gate=True" {
+		t.Error(got)
+	}
+}

@@ -20,6 +20,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/minikubelet/minikubelet/agent/stats"
+	"github.com/minikubelet/minikubelet/apiserver/pki"
+	"github.com/minikubelet/minikubelet/apiserver/token"
 	"github.com/minikubelet/minikubelet/cgroups"
 	"github.com/minikubelet/minikubelet/network"
 	"github.com/minikubelet/minikubelet/podmgr"
@@ -65,6 +67,7 @@ type Agent struct {
 	shuttingDown atomic.Bool
 	nodeObject   sync.Mutex
 	pullAuth     image.Credentials
+	tokens       *token.Authority
 }
 
 // Open takes the data directory and starts the engine; what it takes when it
@@ -81,7 +84,7 @@ func Open(ctx context.Context, cfg Config, hooks Hooks, log *slog.Logger) (_ *Ag
 		}
 	}()
 	for _, step := range []func(context.Context) error{
-		a.openDirs, a.openEngine, a.openStore, a.openImages, a.openCgroups, a.openNetwork, a.openRuntime, a.openManager,
+		a.openDirs, a.openEngine, a.openStore, a.openImages, a.openCgroups, a.openNetwork, a.openRuntime, a.openTokens, a.openManager,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err
@@ -245,6 +248,16 @@ func (a *Agent) openRuntime(ctx context.Context) error {
 	return nil
 }
 
+// openTokens reads the key of the ServiceAccounts' tokens, or makes it.
+func (a *Agent) openTokens(context.Context) error {
+	if err := os.MkdirAll(a.cfg.pkiDir(), 0o700); err != nil {
+		return fmt.Errorf("make directory: %w", err)
+	}
+	var err error
+	a.tokens, err = token.Open(filepath.Join(a.cfg.pkiDir(), "serviceaccounts.pem"), pki.WriteFile, a.store)
+	return err
+}
+
 func (a *Agent) openManager(context.Context) error {
 	capacity, allocatable, err := a.cfg.nodeResources()
 	if err != nil {
@@ -266,7 +279,7 @@ func (a *Agent) openManager(context.Context) error {
 		PodsDir: a.cfg.podsDir(), NetnsDir: a.cfg.netnsDir(), LogDir: a.cfg.LogDir, PauseRoot: a.cfg.pauseRoot(),
 		LogMaxBytes: logMax.Value(), LogMaxFiles: a.cfg.LogMaxFiles,
 		NodeName: a.cfg.NodeName, HostIPs: hostIPs(), Capacity: capacity, Allocatable: allocatable,
-		PodPidsMax: a.cfg.PodPidsLimit, ResolvConf: network.DefaultResolvConf,
+		Tokens: a.tokens, PodPidsMax: a.cfg.PodPidsLimit, ResolvConf: network.DefaultResolvConf,
 		Node: node, Pull: a.pull, OnStatus: a.told, OnEvent: a.hooks.OnEvent,
 		OnStep: a.stats.OnStep, OnProbe: a.stats.OnProbe, Log: a.log,
 	}))

@@ -57,7 +57,8 @@ func (a *Agent) openFront(ctx context.Context) (_ *front, err error) {
 	streams := &streams{agent: a, ctx: ctx}
 	f := &front{agent: a, streams: streams, server: apiserver.New(apiserver.Config{
 		Store: a.store, NodeName: a.cfg.NodeName, Version: KubernetesVersion(),
-		Summary: plan.Summary, AskToEnd: podmgr.AskToEnd, OwnsCondition: plan.OwnsCondition, Logs: logs{a}, Streams: streams, Stats: a.stats, TokenFile: users, Log: a.log,
+		Summary: plan.Summary, AskToEnd: podmgr.AskToEnd, OwnsCondition: plan.OwnsCondition, Logs: logs{a}, Streams: streams, Stats: a.stats,
+		Tokens: a.tokens, TokenFile: users, Log: a.log,
 	})}
 	if f.socket, err = apiserver.Listen(filepath.Join(a.cfg.RunDir, "api.sock")); err != nil {
 		return nil, err
@@ -73,7 +74,7 @@ func (a *Agent) openFront(ctx context.Context) (_ *front, err error) {
 	if f.tcp, err = a.cfg.listen(); err != nil {
 		return nil, err
 	}
-	if f.pki, err = pki.Open(filepath.Join(a.cfg.DataDir, "pki"), f.names()); err != nil {
+	if f.pki, err = pki.Open(a.cfg.pkiDir(), f.names()); err != nil {
 		return nil, errors.Join(err, f.tcp.Close())
 	}
 	f.writeKubeconfig()
@@ -157,6 +158,7 @@ func (f *front) run(ctx context.Context) error {
 	go f.aggregate(ctx)
 	go f.collect(ctx)
 	go f.schedule(ctx)
+	go f.keepAccounts(ctx)
 	go func() { done <- apiserver.Serve(ctx, f.socket, nil, f.server.Trusted(), f.agent.log) }()
 	if f.tcp == nil {
 		return <-done
@@ -205,6 +207,9 @@ func (f *front) renew(ctx context.Context) {
 		}
 		if changed {
 			f.writeKubeconfig()
+			if err := f.accounts().putAll(); err != nil {
+				f.agent.log.Error("cannot renew the CA in the namespaces; restart the agent", "err", err)
+			}
 		}
 	}
 }

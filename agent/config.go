@@ -225,6 +225,7 @@ func (c *Config) KubeconfigPath() string {
 }
 
 func (c *Config) podsDir() string   { return filepath.Join(c.DataDir, "pods") }
+func (c *Config) pkiDir() string    { return filepath.Join(c.DataDir, "pki") }
 func (c *Config) imagesDir() string { return filepath.Join(c.DataDir, "images") }
 
 // pauseRoot is the root directory of the processes that hold sandboxes.

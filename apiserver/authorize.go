@@ -67,7 +67,7 @@ func (s *Server) allowed(who *Identity, want rbac.Request) (bool, string) {
 	case who.anonymous():
 		return false, ""
 	}
-	return s.policy.Allows(rbac.Subject{Name: who.Name, Groups: who.Groups}, want)
+	return s.policy.Allows(subjectOf(who), want)
 }
 
 // authorize fails with Kubernetes' error when somebody may not do something.

@@ -45,6 +45,12 @@ type kind struct {
 	measure func(ctx context.Context, namespace string) ([]store.Object, error)
 	// strategy is how the kind is written; nil when it is read only.
 	strategy *strategy
+	// admit decides, before the strategy checks it, whether the request's sender may
+	// write the object, and may complete it; old is nil for a new one. It may be nil.
+	admit func(s *Server, r *http.Request, o, old store.Object) (warnings []string, err error)
+	// review answers an object that is sent to be created by completing it: it is not
+	// stored. Kinds that have it can nothing but create.
+	review func(s *Server, r *http.Request, o store.Object) error
 }
 
 // subresource declares what hangs below an object, like a Pod's log.
@@ -99,14 +105,21 @@ func (k *kind) groupResource() schema.GroupResource {
 }
 
 // stores tells whether the kind's objects are in the store under its name; the
-// others are views of them, or measured.
-func (k *kind) stores() bool { return k.view == "" && k.measure == nil }
+// others are views of them, measured, or not stored at all.
+func (k *kind) stores() bool { return k.view == "" && k.measure == nil && k.review == nil }
 
 // declare completes a kind by its Go types.
 func declare[T, L any](k *kind) *kind {
 	k.object = func() store.Object { return any(new(T)).(store.Object) }
 	k.list = func() runtime.Object { return any(new(L)).(runtime.Object) }
 	return k
+}
+
+func (k *kind) admitted(s *Server, r *http.Request, o, old store.Object) ([]string, error) {
+	if k.admit == nil {
+		return nil, nil
+	}
+	return k.admit(s, r, o, old)
 }
 
 // sub finds a subresource, nil when there is none of that name.

@@ -15,7 +15,7 @@ import (
 func serviceAccountKind() *kind {
 	return declare[corev1.ServiceAccount, corev1.ServiceAccountList](&kind{
 		version: "v1", name: "serviceaccounts", singular: "serviceaccount", kind: "ServiceAccount", short: []string{"sa"},
-		namespaced: true, verbs: allVerbs, types: corev1.AddToScheme,
+		namespaced: true, verbs: allVerbs, types: corev1.AddToScheme, subresources: []subresource{accountToken()},
 		strategy: byRules(api.RulesOf(nil, upstream.Convert_v1_ServiceAccount_To_core_ServiceAccount,
 			validation.ValidateServiceAccount, validation.ValidateServiceAccountUpdate), nil),
 		columns: []metav1.TableColumnDefinition{

@@ -50,7 +50,9 @@ func (s *Server) openAPIVersion(w http.ResponseWriter, r *http.Request, gv schem
 			continue
 		}
 		b.schemaOf(reflect.TypeOf(k.object()).Elem())
-		b.schemaOf(reflect.TypeOf(k.list()).Elem())
+		if k.list != nil {
+			b.schemaOf(reflect.TypeOf(k.list()).Elem())
+		}
 		b.schemas[schemaName(reflect.TypeOf(k.object()).Elem())].(object)["x-kubernetes-group-version-kind"] = []object{gvkOf(k)}
 		k.paths(paths)
 	}

@@ -98,8 +98,8 @@ type page struct {
 	after string // the key before the first
 }
 
-// token is a continue token: where the next page begins, and of which revision.
-type token struct {
+// continueToken says where the next page begins, and of which revision.
+type continueToken struct {
 	Version uint64 `json:"rv"`
 	After   string `json:"start"`
 }
@@ -131,7 +131,7 @@ func (s *Server) page(q url.Values) (page, error) {
 		if version > 0 || match != "" {
 			return p, apierrors.NewBadRequest("specifying resource version is not allowed when using continue")
 		}
-		var t token
+		var t continueToken
 		data, err := base64.RawURLEncoding.DecodeString(text)
 		if err != nil || json.Unmarshal(data, &t) != nil || t.After == "" || t.Version == 0 || t.Version > s.cfg.Store.Revision() {
 			return p, apierrors.NewBadRequest("continue key is not valid: start the list again")
@@ -202,7 +202,7 @@ func (s *Server) collect(k *kind, namespace string, sel selection, p page) ([]st
 	}
 	m := metav1.ListMeta{ResourceVersion: strconv.FormatUint(revision, 10)}
 	if more > 0 {
-		data, err := json.Marshal(token{Version: revision, After: last})
+		data, err := json.Marshal(continueToken{Version: revision, After: last})
 		if err != nil {
 			return nil, m, err
 		}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/minikubelet/minikubelet/apiserver/rbac"
 	"github.com/minikubelet/minikubelet/apiserver/streaming"
+	"github.com/minikubelet/minikubelet/apiserver/token"
 	"github.com/minikubelet/minikubelet/store"
 )
 
@@ -50,6 +51,8 @@ type Config struct {
 	Logs LogReader
 	// Streams reaches into running Pods, for exec, attach and port-forward.
 	Streams Streams
+	// Tokens makes and checks the tokens of ServiceAccounts; nil when there are none.
+	Tokens *token.Authority
 	// TokenFile has users with tokens of their own; nil when there are none.
 	TokenFile *TokenFile
 	// Stats tells what the node uses and does; nil when nobody counts.
@@ -83,7 +86,7 @@ func New(cfg Config) *Server {
 		policy: rbac.New(cfg.Store), flight: newPlaces("requests", inFlightMax), watches: newPlaces("watches", watchesMax),
 		sessions: newPlaces("sessions of exec, attach and port-forward", sessionsMax),
 	}
-	s.kinds = s.allKinds()
+	s.kinds = append(s.allKinds(), reviewKinds()...)
 	if cfg.Stats != nil {
 		s.kinds = append(s.kinds, nodeMetricsKind(&s.cfg), podMetricsKind(&s.cfg))
 		s.endpoints = cfg.Stats.Endpoints()
@@ -181,6 +184,7 @@ func (s *Server) special(w http.ResponseWriter, r *http.Request) bool {
 	answer, ok := map[string]func(http.ResponseWriter, *http.Request) error{
 		"/healthz": s.health, "/livez": s.health, "/readyz": s.health, "/version": s.version,
 		"": s.root, "/api": s.discoverLegacy, "/apis": s.discoverGroups, "/openapi/v3": s.openAPIRoot,
+		discoveryPath: s.openIDDiscovery, keySetPath: s.openIDKeySet,
 	}[path]
 	if !ok {
 		answer = s.describe(path)
@@ -229,6 +233,9 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request, k *kind, sub *
 	case "watch":
 		return s.watch(w, r, k, req)
 	case "create":
+		if k.review != nil {
+			return s.answerReview(w, r, k, req)
+		}
 		return s.create(w, r, k, req)
 	case "update":
 		return s.update(w, r, k, req)

@@ -55,7 +55,7 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request, k *kind, req req
 			o.SetName(base[:min(len(base), generatedMax)] + utilrand.String(generatedRandom))
 		}
 		out := o.DeepCopyObject().(store.Object)
-		more, err := s.createNamed(k, out, dry)
+		more, err := s.createNamed(r, k, out, dry)
 		if generate && apierrors.IsAlreadyExists(err) && try < nameTries {
 			continue
 		}
@@ -83,7 +83,7 @@ func inNamespace(k *kind, o store.Object, req request) error {
 	return nil
 }
 
-func (s *Server) createNamed(k *kind, o store.Object, dry bool) ([]string, error) {
+func (s *Server) createNamed(r *http.Request, k *kind, o store.Object, dry bool) ([]string, error) {
 	o.SetUID(uuid.NewUUID())
 	o.SetCreationTimestamp(metav1.Now().Rfc3339Copy())
 	o.SetDeletionTimestamp(nil)
@@ -91,12 +91,17 @@ func (s *Server) createNamed(k *kind, o store.Object, dry bool) ([]string, error
 	o.SetGeneration(0)
 	o.SetManagedFields(nil)
 	o.SetSelfLink("")
+	admitted, err := k.admitted(s, r, o, nil)
+	if err != nil {
+		return nil, err
+	}
 	if k.strategy.admit != nil {
 		if err := k.strategy.admit(o); err != nil {
 			return nil, err
 		}
 	}
 	errs, warnings := k.strategy.create(o)
+	warnings = append(admitted, warnings...)
 	if errs = append(checkReserved(o.GetAnnotations(), nil), errs...); len(errs) > 0 {
 		return nil, apierrors.NewInvalid(k.gvk().GroupKind(), o.GetName(), errs)
 	}
@@ -108,7 +113,7 @@ func (s *Server) createNamed(k *kind, o store.Object, dry bool) ([]string, error
 	if !dry {
 		return warnings, k.failed(s.cfg.Store.Create(k.name, o), o.GetName())
 	}
-	err := s.cfg.Store.Get(k.name, o.GetNamespace(), o.GetName(), k.object())
+	err = s.cfg.Store.Get(k.name, o.GetNamespace(), o.GetName(), k.object())
 	switch {
 	case err == nil:
 		return nil, apierrors.NewAlreadyExists(k.groupResource(), o.GetName())
@@ -158,7 +163,7 @@ func (s *Server) modify(w http.ResponseWriter, r *http.Request, k *kind, req req
 			return err
 		}
 		again := o.GetResourceVersion() == ""
-		more, err := s.replace(k, o, old, dry)
+		more, err := s.replace(r, k, o, old, dry)
 		if apierrors.IsConflict(err) && again && try < conflictsMax {
 			continue
 		}
@@ -172,7 +177,7 @@ func (s *Server) modify(w http.ResponseWriter, r *http.Request, k *kind, req req
 
 // replace brings o in the place of old. Nothing is written when nothing has
 // changed.
-func (s *Server) replace(k *kind, o, old store.Object, dry bool) ([]string, error) {
+func (s *Server) replace(r *http.Request, k *kind, o, old store.Object, dry bool) ([]string, error) {
 	if uid := o.GetUID(); uid != "" && uid != old.GetUID() {
 		return nil, conflict(k, old, precondition("UID", uid, old.GetUID()))
 	}
@@ -194,7 +199,12 @@ func (s *Server) replace(k *kind, o, old store.Object, dry bool) ([]string, erro
 	o.SetGenerateName(old.GetGenerateName())
 	o.SetManagedFields(old.GetManagedFields())
 	o.SetSelfLink("")
+	admitted, err := k.admitted(s, r, o, old)
+	if err != nil {
+		return nil, err
+	}
 	errs, warnings := k.strategy.update(o, old)
+	warnings = append(admitted, warnings...)
 	if errs = append(checkReserved(o.GetAnnotations(), old.GetAnnotations()), errs...); len(errs) > 0 {
 		return nil, apierrors.NewInvalid(k.gvk().GroupKind(), o.GetName(), errs)
 	}

@@ -6,6 +6,13 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
+// CA is the certificate by which clients know the server.
+func (d *Dir) CA() []byte {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.ca.certPEM
+}
+
 // Kubeconfig is the administrator's configuration for clients of the API at
 // server, a URL. name is that of the cluster and of the context.
 func (d *Dir) Kubeconfig(server, name string) ([]byte, error) {

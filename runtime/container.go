@@ -84,6 +84,9 @@ type Container struct {
 	// LogMaxBytes and LogMaxFiles bound the log: size of a file in bytes, number of files. Zero leaves the shim's defaults.
 	LogMaxBytes int64
 	LogMaxFiles int
+	// Stdin gives the container an input that Attach writes to; without it the input is empty. TTY says that the OCI spec asks for a
+	// terminal. Both need a LogPath.
+	Stdin, TTY bool
 	// StopSignal is the name of the signal that asks the process to end; empty takes the image's. Reported in Status.
 	StopSignal string
 	// NeedSandboxPID makes Create wait until the sandbox's process exists, so that Spec can join its PID namespace.
@@ -148,6 +151,8 @@ func (c *Container) validate() error {
 		return fmt.Errorf("container %s: Spec must be set", c.ID)
 	case (c.Kind == KindSandbox) != (c.SandboxID == ""):
 		return fmt.Errorf("container %s: a container of kind %s must%s have a sandbox ID", c.ID, c.Kind, map[bool]string{true: " not"}[c.Kind == KindSandbox])
+	case c.LogPath == "" && (c.Stdin || c.TTY):
+		return fmt.Errorf("container %s: an input or a terminal needs a log path", c.ID)
 	case c.LogPath != "" && !filepath.IsAbs(c.LogPath):
 		return fmt.Errorf("container %s: log path %q must be absolute", c.ID, c.LogPath)
 	}

@@ -165,9 +165,9 @@ func (r *Runtime) create(ctx context.Context, e *entry, c *Container) (Status, e
 func (r *Runtime) createTask(ctx context.Context, c *Container, rootfs []mount.Mount) (*tasks.CreateTaskResponse, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), taskTime)
 	defer cancel()
-	log := logURI(c)
+	log := r.logURI(c)
 	made, err := r.client.TaskService().Create(ctx, &tasks.CreateTaskRequest{
-		ContainerID: c.ID, Stdout: log, Stderr: log, Rootfs: mount.ToProto(rootfs),
+		ContainerID: c.ID, Terminal: c.TTY, Stdout: log, Stderr: log, Rootfs: mount.ToProto(rootfs),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("OCI runtime: %w", errgrpc.ToNative(err))
@@ -301,12 +301,16 @@ func (r *Runtime) usable(sandbox *entry) error {
 	return nil
 }
 
-// logURI tells the shim where the container's output goes.
-func logURI(c *Container) string {
+// logURI tells the shim where the container's output goes, and how to attach to it.
+func (r *Runtime) logURI(c *Container) string {
 	if c.LogPath == "" {
 		return ""
 	}
-	return crilog.Target{Path: c.LogPath, MaxBytes: c.LogMaxBytes, MaxFiles: c.LogMaxFiles}.URI().String()
+	target := crilog.Target{Path: c.LogPath, MaxBytes: c.LogMaxBytes, MaxFiles: c.LogMaxFiles, Stdin: c.Stdin}
+	if c.SandboxID != "" {
+		target.Attach = r.attachPath(c.SandboxID)
+	}
+	return target.URI().String()
 }
 
 // gone says that an error only means that there is nothing to be done.

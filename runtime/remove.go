@@ -182,6 +182,11 @@ func (r *Runtime) unrecord(ctx context.Context, e *entry) error {
 	if err != nil {
 		return err
 	}
+	if r.read(e).Kind == KindSandbox {
+		if err := r.removeAttach(id); err != nil {
+			return err
+		}
+	}
 	r.drop(e)
 	return nil
 }

@@ -31,6 +31,8 @@ type Config struct {
 	RuncRoot string
 	// ExecDir holds the FIFOs of Exec; its path must be short, and it is made when needed. Empty means a temporary directory.
 	ExecDir string
+	// AttachDir holds the sockets of the shims for Attach; its path must be short, and it must exist. Empty means that nobody can attach.
+	AttachDir string
 	// OOMKills gives the number of OOM kills in a container's cgroup so far; nil means never. It is called when a container ended,
 	// while its cgroup still exists, and must not block.
 	OOMKills func(cgroupsPath string) (uint64, error)

@@ -60,8 +60,8 @@ func FuzzParse(f *testing.F) {
 
 func TestTarget(t *testing.T) {
 	for _, want := range []Target{
-		{"/var/log/pods/ns_pod_uid/app/0.log", DefaultMaxBytes, DefaultMaxFiles},
-		{"/a b/%41?x#y&z=1/0.log", 1, 2},
+		{Path: "/var/log/pods/ns_pod_uid/app/0.log", MaxBytes: DefaultMaxBytes, MaxFiles: DefaultMaxFiles},
+		{Path: "/a b/%41?x#y&z=1/0.log", MaxBytes: 1, MaxFiles: 2, Attach: "/run/a b&c", Stdin: true},
 	} {
 		if got, err := ParseTarget(want.URI().String()); err != nil || got != want {
 			t.Errorf("%s: %+v, %v; want %+v", want.URI(), got, err, want)
@@ -70,7 +70,7 @@ func TestTarget(t *testing.T) {
 	if got := (Target{Path: "/x/0.log"}).URI().String(); got != "cri:///x/0.log?files=5&max=10485760" {
 		t.Errorf("URI with defaults: %s", got)
 	}
-	if got, err := ParseTarget("cri:///x/0.log"); err != nil || got != (Target{"/x/0.log", DefaultMaxBytes, DefaultMaxFiles}) {
+	if got, err := ParseTarget("cri:///x/0.log"); err != nil || got != (Target{Path: "/x/0.log", MaxBytes: DefaultMaxBytes, MaxFiles: DefaultMaxFiles}) {
 		t.Errorf("URI without a query: %+v, %v", got, err)
 	}
 	for _, uri := range []string{

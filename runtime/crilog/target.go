@@ -30,15 +30,26 @@ type Target struct {
 	// MaxFiles is the number of files kept, the current one included, at least 2
 	// as in the kubelet; 0 means DefaultMaxFiles.
 	MaxFiles int
+	// Attach is the absolute path of the unix socket through which clients attach to
+	// the container, and Stdin gives it a standard input. They are for the shim.
+	Attach string
+	Stdin  bool
 }
 
 // URI returns the target as ParseTarget reads it, defaults filled in.
 func (t Target) URI() *url.URL {
 	t = t.withDefaults()
-	return &url.URL{Scheme: Scheme, Path: t.Path, RawQuery: url.Values{
+	query := url.Values{
 		"max":   {strconv.FormatInt(t.MaxBytes, 10)},
 		"files": {strconv.Itoa(t.MaxFiles)},
-	}.Encode()}
+	}
+	if t.Attach != "" {
+		query.Set("attach", t.Attach)
+	}
+	if t.Stdin {
+		query.Set("stdin", "true")
+	}
+	return &url.URL{Scheme: Scheme, Path: t.Path, RawQuery: query.Encode()}
 }
 
 // ParseTarget reads a target's URI. Keys that it does not know are errors, so
@@ -65,8 +76,12 @@ func ParseTarget(uri string) (Target, error) {
 			t.MaxBytes, err = strconv.ParseInt(values[0], 10, 64)
 		case "files":
 			t.MaxFiles, err = strconv.Atoi(values[0])
+		case "attach":
+			t.Attach = values[0]
+		case "stdin":
+			t.Stdin, err = strconv.ParseBool(values[0])
 		default:
-			return Target{}, fmt.Errorf("log URI %q: unknown key %q (known: max, files)", uri, key)
+			return Target{}, fmt.Errorf("log URI %q: unknown key %q (known: max, files, attach, stdin)", uri, key)
 		}
 		if err != nil {
 			return Target{}, fmt.Errorf("log URI %q: %s: %w", uri, key, err)
@@ -93,6 +108,8 @@ func (t Target) validate() error {
 	switch {
 	case !filepath.IsAbs(t.Path) || filepath.Clean(t.Path) != t.Path || t.Path == "/":
 		return fmt.Errorf("path %q: must be the clean absolute path of a file", t.Path)
+	case t.Attach != "" && !filepath.IsAbs(t.Attach):
+		return fmt.Errorf("attach %q: must be an absolute path", t.Attach)
 	case t.MaxBytes < 0:
 		return fmt.Errorf("max %d: must be positive", t.MaxBytes)
 	case t.MaxFiles < 2:

@@ -122,7 +122,7 @@ func newBench(t testing.TB) *bench {
 	if err := os.WriteFile(filepath.Join(b.Rootfs, "bin/busybox"), busybox, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, applet := range []string{"sh", "cat", "seq", "sleep", "true", "usleep", "tty", "yes", "head"} {
+	for _, applet := range []string{"sh", "cat", "seq", "sleep", "true", "usleep", "tty", "yes", "head", "stty"} {
 		if err := os.Symlink("busybox", filepath.Join(b.Rootfs, "bin", applet)); err != nil {
 			t.Fatal(err)
 		}
@@ -191,7 +191,7 @@ type taskSpec struct {
 	script      string   // for a shell
 	args        []string // instead of script
 	max         int64    // of the log
-	stdin       string
+	stdin       bool
 	terminal    bool
 	uri         string // instead of the log
 	opts        []oci.SpecOpts
@@ -230,10 +230,10 @@ func (r *rig) create(s taskSpec) error {
 		return err
 	}
 	if s.uri == "" {
-		s.uri = crilog.Target{Path: r.logPath(s.id), MaxBytes: s.max, MaxFiles: 100}.URI().String()
+		s.uri = crilog.Target{Path: r.logPath(s.id), MaxBytes: s.max, MaxFiles: 100, Attach: filepath.Join(r.State, "attach"), Stdin: s.stdin}.URI().String()
 	}
 	req := &tasks.CreateTaskRequest{
-		ContainerID: s.id, Stdin: s.stdin, Stdout: s.uri, Stderr: s.uri, Terminal: s.terminal,
+		ContainerID: s.id, Stdout: s.uri, Stderr: s.uri, Terminal: s.terminal,
 		Rootfs: mount.ToProto([]mount.Mount{{Type: "bind", Source: r.Rootfs, Options: []string{"rbind", "rw"}}}),
 	}
 	if s.terminal {

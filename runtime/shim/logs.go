@@ -35,6 +35,7 @@ type logs struct {
 
 	mu    sync.Mutex
 	tasks map[string]*taskLog
+	door  door
 }
 
 func newLogs() *logs {
@@ -86,6 +87,11 @@ func (l *logs) open(req *task.CreateTaskRequest) (*taskLog, error) {
 	target, ok, err := targetOf(req)
 	if !ok || err != nil {
 		return nil, errgrpc.ToGRPC(err)
+	}
+	if target.Attach != "" {
+		if err := l.door.open(target.Attach, l.get); err != nil {
+			return nil, errgrpc.ToGRPC(err)
+		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -173,6 +179,7 @@ func (l *logs) forget(t *taskLog) {
 
 // closeAll ends the logs of the tasks that are left when the shim ends.
 func (l *logs) closeAll(context.Context) error {
+	l.door.close()
 	l.mu.Lock()
 	tasks := l.tasks
 	l.tasks = map[string]*taskLog{}

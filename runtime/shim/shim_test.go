@@ -11,9 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/containerd/containerd/api/services/tasks/v1"
-	"golang.org/x/sys/unix"
-
 	"github.com/minikubelet/minikubelet/runtime/engine"
 )
 
@@ -117,36 +114,6 @@ func TestDeleteWhileSomebodyHoldsTheOutput(t *testing.T) {
 	}
 	if stdout, _ := b.text(t, "a"); stdout != "begun\nfrom outside\n" {
 		t.Errorf("logged %q", stdout)
-	}
-}
-
-func TestStdin(t *testing.T) {
-	b := newBench(t)
-	r := b.start(t)
-	fifo := filepath.Join(b.State, "stdin")
-	if err := unix.Mkfifo(fifo, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	r.run(t, taskSpec{id: "a", script: "cat; echo end >&2", stdin: fifo})
-	for _, line := range []string{"one\n", "two\n"} { // two clients, one after the other
-		f, err := os.OpenFile(fifo, os.O_WRONLY, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		f.WriteString(line)
-		f.Close()
-		time.Sleep(50 * time.Millisecond)
-	}
-	if stdout, stderr := b.text(t, "a"); stdout != "one\ntwo\n" || stderr != "" {
-		t.Errorf("before its end: %q and %q", stdout, stderr)
-	}
-	if _, err := r.Client().TaskService().CloseIO(r.ctx, &tasks.CloseIORequest{ContainerID: "a", Stdin: true}); err != nil {
-		t.Fatal(err)
-	}
-	r.wait(t, "a")
-	r.deleteTask(t, "a")
-	if stdout, stderr := b.text(t, "a"); stdout != "one\ntwo\n" || stderr != "end\n" {
-		t.Errorf("logged %q and %q", stdout, stderr)
 	}
 }
 

@@ -8,12 +8,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	task "github.com/containerd/containerd/api/runtime/task/v3"
 	"golang.org/x/sys/unix"
 
+	"github.com/minikubelet/minikubelet/runtime/attach"
 	"github.com/minikubelet/minikubelet/runtime/crilog"
 )
 
@@ -28,19 +30,24 @@ type taskLog struct {
 
 	// The ends that the container gets, until it has them.
 	stdin, stdout, stderr *os.File
-	// input keeps the container's standard input from ending when a client
-	// leaves: it ends when containerd closes it.
+	// input is the other end of the container's standard input, nil without one. It is
+	// held so that the input does not end when a client leaves: clients attach and
+	// detach, or there is none.
 	input     *os.File
+	feeding   sync.Mutex
 	inputOnce sync.Once
 
-	sources []source
-	drained sync.WaitGroup
+	audience audience
+	sources  []source
+	drained  sync.WaitGroup
+	running  atomic.Int32 // sources that are not at their end
 }
 
 // source is one output of the container.
 type source struct {
 	file *os.File
 	sink *crilog.Sink
+	show func(p []byte)
 }
 
 // newTaskLog opens the log and changes the request, so that the stock service
@@ -56,7 +63,7 @@ func newTaskLog(req *task.CreateTaskRequest, target crilog.Target) (_ *taskLog, 
 		return nil, err
 	}
 	if req.Terminal {
-		return t, t.openTerminal(req)
+		return t, t.openTerminal(req, target.Stdin)
 	}
 	if t.stdout, err = t.pipe(crilog.Stdout); err != nil {
 		return nil, err
@@ -64,8 +71,10 @@ func newTaskLog(req *task.CreateTaskRequest, target crilog.Target) (_ *taskLog, 
 	if t.stderr, err = t.pipe(crilog.Stderr); err != nil {
 		return nil, err
 	}
-	if err := t.openStdin(req.Stdin); err != nil {
-		return nil, err
+	if target.Stdin {
+		if t.stdin, t.input, err = os.Pipe(); err != nil {
+			return nil, fmt.Errorf("standard input: %w", err)
+		}
 	}
 	req.Stdin, req.Stdout, req.Stderr = "", "", ""
 	return t, nil
@@ -76,14 +85,35 @@ func (t *taskLog) pipe(s crilog.Stream) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("log pipe: %w", err)
 	}
-	t.sources = append(t.sources, source{r, t.writer.Sink(s)})
+	t.source(r, s)
 	return w, nil
+}
+
+func (t *taskLog) source(file *os.File, s crilog.Stream) {
+	kind := attach.Stdout
+	if s == crilog.Stderr {
+		kind = attach.Stderr
+	}
+	t.sources = append(t.sources, source{file, t.writer.Sink(s), func(p []byte) { t.audience.show(kind, p) }})
 }
 
 // openTerminal makes a FIFO in the bundle, to which the stock service copies
 // what it reads of the terminal. The write end is held until the service has
-// one of its own: a FIFO that nobody has opened for writing is at its end.
-func (t *taskLog) openTerminal(req *task.CreateTaskRequest) error {
+// one of its own: a FIFO that nobody has opened for writing is at its end. With
+// input there is another one, from which the service copies to the terminal.
+func (t *taskLog) openTerminal(req *task.CreateTaskRequest, stdin bool) error {
+	req.Stdin = ""
+	if stdin {
+		path := filepath.Join(req.Bundle, "input")
+		if err := unix.Mkfifo(path, 0o600); err != nil && err != unix.EEXIST {
+			return &os.PathError{Op: "mkfifo", Path: path, Err: err}
+		}
+		input, err := os.OpenFile(path, os.O_RDWR|unix.O_NONBLOCK, 0) // for writing alone it would need the reader first
+		if err != nil {
+			return err
+		}
+		t.input, req.Stdin = input, path
+	}
 	path := filepath.Join(req.Bundle, "terminal")
 	if err := unix.Mkfifo(path, 0o600); err != nil && err != unix.EEXIST {
 		return &os.PathError{Op: "mkfifo", Path: path, Err: err}
@@ -92,28 +122,12 @@ func (t *taskLog) openTerminal(req *task.CreateTaskRequest) error {
 	if err != nil {
 		return err
 	}
-	t.sources = append(t.sources, source{r, t.writer.Sink(crilog.Stdout)})
+	t.source(r, crilog.Stdout)
 	if t.stdout, err = os.OpenFile(path, os.O_WRONLY|unix.O_NONBLOCK, 0); err != nil {
 		return err
 	}
 	req.Stdout, req.Stderr = path, ""
 	return nil
-}
-
-// openStdin opens the FIFO that clients write to. The container gets its read
-// end as it is: there is nothing to copy.
-func (t *taskLog) openStdin(path string) (err error) {
-	if path == "" {
-		return nil
-	}
-	if t.stdin, err = os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0); err != nil {
-		return err
-	}
-	if err := unix.SetNonblock(int(t.stdin.Fd()), false); err != nil { // so that opening does not wait, but reading does
-		return fmt.Errorf("standard input: %w", err)
-	}
-	t.input, err = os.OpenFile(path, os.O_WRONLY|unix.O_NONBLOCK, 0)
-	return err
 }
 
 // connect sets the standard files of the runc process that creates the task.
@@ -130,12 +144,26 @@ func (t *taskLog) connect(c *exec.Cmd) {
 // start begins to read, once the container has the other ends.
 func (t *taskLog) start(buffers *sync.Pool) {
 	t.closeOurEnds()
+	t.running.Store(int32(len(t.sources)))
 	for _, s := range t.sources {
 		t.drained.Go(func() {
-			drain(s.file, s.sink, buffers)
+			drain(s, buffers)
 			s.file.Close()
 			s.sink.Close()
+			if t.running.Add(-1) == 0 {
+				t.audience.end()
+			}
 		})
+	}
+}
+
+// feed writes to the container's standard input. It waits until the container, or
+// the terminal, takes it. After the input's end it is dropped.
+func (t *taskLog) feed(p []byte) {
+	t.feeding.Lock()
+	defer t.feeding.Unlock()
+	if t.input != nil {
+		_, _ = t.input.Write(p) // nobody reads it any more
 	}
 }
 
@@ -154,6 +182,7 @@ func (t *taskLog) finish() {
 // abort gives up a task that was not created. What runc may have said on the
 // container's output is in the error that the service returns.
 func (t *taskLog) abort() {
+	t.audience.end()
 	t.closeOurEnds()
 	t.closeStdin()
 	for _, s := range t.sources {
@@ -185,8 +214,8 @@ const drainSize = 64 << 10
 
 // drain copies until the end of the file. When its read deadline has passed it
 // takes what is there by then, and no more. No memory is held while waiting.
-func drain(file *os.File, sink *crilog.Sink, buffers *sync.Pool) {
-	conn, err := file.SyscallConn()
+func drain(s source, buffers *sync.Pool) {
+	conn, err := s.file.SyscallConn()
 	if err != nil {
 		return
 	}
@@ -194,21 +223,21 @@ func drain(file *os.File, sink *crilog.Sink, buffers *sync.Pool) {
 		ended := false
 		err := conn.Read(func(fd uintptr) bool {
 			more := false
-			more, ended = copyOnce(int(fd), sink, buffers)
+			more, ended = copyOnce(int(fd), s, buffers)
 			return more || ended
 		})
 		if ended {
 			return
 		}
 		if err != nil { // the deadline
-			_ = conn.Control(func(fd uintptr) { copyOnce(int(fd), sink, buffers) })
+			_ = conn.Control(func(fd uintptr) { copyOnce(int(fd), s, buffers) })
 			return
 		}
 	}
 }
 
 // copyOnce copies what one read gives, if anything.
-func copyOnce(fd int, sink *crilog.Sink, buffers *sync.Pool) (more, ended bool) {
+func copyOnce(fd int, s source, buffers *sync.Pool) (more, ended bool) {
 	buf := buffers.Get().(*[drainSize]byte)
 	defer buffers.Put(buf)
 	for {
@@ -221,7 +250,8 @@ func copyOnce(fd int, sink *crilog.Sink, buffers *sync.Pool) (more, ended bool) 
 		case err != nil || n == 0:
 			return false, true
 		}
-		_, _ = sink.Write(buf[:n]) // never fails
+		_, _ = s.sink.Write(buf[:n]) // never fails
+		s.show(buf[:n])
 		return true, false
 	}
 }

@@ -114,7 +114,7 @@ func (a *Agent) Close() error {
 
 func (a *Agent) openDirs(context.Context) error {
 	for dir, mode := range map[string]os.FileMode{
-		a.cfg.DataDir: 0o711, a.cfg.RunDir: 0o711, a.cfg.LogDir: 0o755, a.cfg.podsDir(): 0o711, a.cfg.imagesDir(): 0o700, a.cfg.netnsDir(): 0o711,
+		a.cfg.DataDir: 0o711, a.cfg.RunDir: 0o711, a.cfg.LogDir: 0o755, a.cfg.podsDir(): 0o711, a.cfg.imagesDir(): 0o700, a.cfg.attachDir(): 0o700, a.cfg.netnsDir(): 0o711,
 	} {
 		if err := os.MkdirAll(dir, mode); err != nil {
 			return fmt.Errorf("make directory: %w", err)
@@ -220,7 +220,8 @@ func (a *Agent) openRuntime(ctx context.Context) error {
 	cfg := runtime.Config{
 		Client: a.engine.Client(), Namespace: a.cfg.ContainerdNamespace,
 		Shim: shimRuntime, Runc: a.paths.Runc, RuncRoot: filepath.Join(a.cfg.RunDir, "runc"), ExecDir: filepath.Join(a.cfg.RunDir, "exec"),
-		OOMKills: a.cgroups.ContainerOOMKills,
+		AttachDir: a.cfg.attachDir(),
+		OOMKills:  a.cgroups.ContainerOOMKills,
 		OnChange: func(uid string) {
 			if m := a.manager.Load(); m != nil { // before there is one, nobody has looked yet
 				m.Changed(uid)

@@ -17,6 +17,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/yaml"
+
+	"github.com/minikubelet/minikubelet/runtime/engine"
 )
 
 // DefaultConfigFile is read when it exists and no other is named.
@@ -240,3 +242,6 @@ func quantity(s string) resource.Quantity {
 	}
 	return resource.MustParse(s)
 }
+
+// attachDir has the sockets by which clients attach to containers.
+func (c *Config) attachDir() string { return engine.SocketDir(filepath.Join(c.RunDir, "attach")) }

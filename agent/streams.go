@@ -90,6 +90,10 @@ func (s *streams) Dial(ctx context.Context, pod *corev1.Pod, port uint16) (net.C
 }
 
 // Attach is apiserver.Streams'.
-func (s *streams) Attach(ctx context.Context, id string, t apiserver.Terminal) error {
-	return nil
+func (s *streams) Attach(ctx context.Context, id string, once bool, t apiserver.Terminal) error {
+	ended := make(chan struct{})
+	defer close(ended)
+	return s.agent.runtime.Attach(ctx, id, runtime.AttachOptions{
+		Stdin: t.Stdin, Stdout: t.Stdout, Stderr: t.Stderr, StdinOnce: once, Resize: resizes(t, ended),
+	})
 }

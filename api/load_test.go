@@ -19,12 +19,12 @@ func messages(problems []Problem) []string {
 }
 
 func TestLoadReportsEverythingAtOnce(t *testing.T) {
-	manifest := small("ok") + "---\n" + small("a") + "    tty: 5\n    stdin: true\n  restartPolicy: Sometimes\n---\n" +
+	manifest := small("ok") + "---\n" + small("a") + "    tty: 5\n    securityContext: {windowsOptions: {}}\n  restartPolicy: Sometimes\n---\n" +
 		"apiVersion: v1\nkind: Pod\nmetadata: {name: b}\nspec: {containers: [{image: busybox, volumeMounts: [{name: v, mountPath: /v}]}]}\n"
 	m := Load("pods.yaml", strings.NewReader(manifest), "node1")
 	want := []string{
 		"pods.yaml: document 2, line 18: spec.containers[0].tty: expected true or false, got the number 5",
-		"pods.yaml: document 2, line 19: spec.containers[0].stdin: Forbidden: nothing can be attached to a container yet; remove the field",
+		"pods.yaml: document 2, line 19: spec.containers[0].securityContext.windowsOptions: Forbidden: this node runs Linux containers only",
 		`pods.yaml: document 2, line 20: spec.restartPolicy: Unsupported value: "Sometimes": supported values: "Always", "OnFailure", "Never"`,
 		"pods.yaml: document 3, line 25: spec.containers[0].name: Required value",
 		`pods.yaml: document 3, line 25: spec.containers[0].volumeMounts[0].name: Not found: "v"`,

@@ -36,9 +36,10 @@ type Streams interface {
 	// returns at once: the process goes on without input, as in Kubernetes, and its
 	// output is written until it ends.
 	Exec(ctx context.Context, id string, command []string, t Terminal) (exitCode int, err error)
-	// Attach connects to the first process of the container with that ID until it has
-	// ended, or ctx has.
-	Attach(ctx context.Context, id string, t Terminal) error
+	// Attach connects to the first process of the container with that ID until its
+	// output has ended, the client's input has, or ctx has. once says that the end of the
+	// input is the process's own, after which its output goes on.
+	Attach(ctx context.Context, id string, once bool, t Terminal) error
 	// Dial connects to a port of the Pod's loopback interface.
 	Dial(ctx context.Context, pod *corev1.Pod, port uint16) (net.Conn, error)
 }

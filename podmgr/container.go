@@ -137,6 +137,7 @@ func (w *worker) container(ctx context.Context, pod *corev1.Pod, c *corev1.Conta
 		Image:       w.imageName(c.Image),
 		LogPath:     filepath.Join(w.logDir(pod), c.Name, strconv.Itoa(a.Attempt)+".log"),
 		LogMaxBytes: cfg.LogMaxBytes, LogMaxFiles: cfg.LogMaxFiles,
+		Stdin: c.Stdin, TTY: c.TTY,
 		StopSignal:     stopSignal(c),
 		NeedSandboxPID: sharesPID(pod),
 		Spec: func(_ context.Context, in runtime.SpecInput) (*specs.Spec, error) {

@@ -59,7 +59,9 @@ func (w *worker) createContainer(ctx context.Context, pod *corev1.Pod, a plan.Ac
 	}
 	container, err := w.container(ctx, pod, c, kind, stage, a)
 	if err != nil {
-		err = &configError{err}
+		if !errors.Is(err, runtime.ErrImage) {
+			err = &configError{err}
+		}
 		w.event(pod, c.Name, corev1.EventTypeWarning, "Failed", "Error: "+err.Error())
 		return err
 	}
@@ -115,6 +117,9 @@ func (w *worker) container(ctx context.Context, pod *corev1.Pod, c *corev1.Conta
 	}
 	volumeMounts, err := expandSubPaths(c, &env)
 	if err != nil {
+		return runtime.Container{}, err
+	}
+	if err := w.mountImages(ctx, pod, c, stage); err != nil {
 		return runtime.Container{}, err
 	}
 	mounts, err := cfg.Volumes.Mounts(ctx, w.volumesPod(pod), c.Name, stage.volumes, volumeMounts)

@@ -27,22 +27,31 @@ func (e *pullError) Unwrap() error { return e.err }
 func (w *worker) seenImages(ctx context.Context, pod *corev1.Pod) map[string]plan.Image {
 	out := make(map[string]plan.Image)
 	for c := range Containers(pod) {
-		if _, done := out[c.Image]; done {
-			continue
+		w.seeImage(ctx, c.Image, out)
+	}
+	for i := range pod.Spec.Volumes {
+		if source := pod.Spec.Volumes[i].Image; source != nil {
+			w.seeImage(ctx, source.Reference, out)
 		}
-		w.mu.Lock()
-		seen, known := w.images[c.Image]
-		w.mu.Unlock()
-		if !known {
-			seen = w.lookUpImage(ctx, c.Image)
-			w.mu.Lock()
-			w.images[c.Image] = seen
-			w.mu.Unlock()
-		}
-		seen.Pulling = w.isBusy("image " + c.Image)
-		out[c.Image] = seen
 	}
 	return out
+}
+
+func (w *worker) seeImage(ctx context.Context, ref string, out map[string]plan.Image) {
+	if _, done := out[ref]; done {
+		return
+	}
+	w.mu.Lock()
+	seen, known := w.images[ref]
+	w.mu.Unlock()
+	if !known {
+		seen = w.lookUpImage(ctx, ref)
+		w.mu.Lock()
+		w.images[ref] = seen
+		w.mu.Unlock()
+	}
+	seen.Pulling = w.isBusy("image " + ref)
+	out[ref] = seen
 }
 
 func (w *worker) lookUpImage(ctx context.Context, ref string) plan.Image {

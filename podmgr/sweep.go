@@ -114,6 +114,9 @@ func (m *Manager) removeFiles(ctx context.Context, pod *corev1.Pod) error {
 	if err := m.cfg.Volumes.Teardown(ctx, volumes.Pod{UID: string(pod.UID), Namespace: pod.Namespace, Name: pod.Name, Dir: dir}); err != nil {
 		return err
 	}
+	if err := m.cfg.Runtime.ReleaseImages(ctx, string(pod.UID)); err != nil {
+		return err
+	}
 	shm := filepath.Join(dir, "shm")
 	if mounted, err := isTmpfs(shm); err == nil && mounted {
 		if err := unix.Unmount(shm, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {

@@ -109,7 +109,7 @@ type Manager struct {
 // New returns a Manager. It touches nothing.
 func New(c Config) *Manager {
 	return &Manager{
-		types:             append([]volumeType{emptyDir{}, hostPath{allowed: c.AllowedHostPaths}}, projections()...),
+		types:             append([]volumeType{emptyDir{}, hostPath{allowed: c.AllowedHostPaths}, imageVolume{}}, projections()...),
 		recursiveReadOnly: recursiveReadOnlySupported(),
 	}
 }

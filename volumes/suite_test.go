@@ -22,6 +22,7 @@ func kinds(t *testing.T) map[string]corev1.Volume {
 		"secret":          projectedOf("v", "secret"),
 		"downwardAPI":     projectedOf("v", "downwardAPI"),
 		"projected":       projectedOf("v", "projected"),
+		"image":           {Name: "v", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: "x"}}},
 		"hostPath":        host("v", mkdir(t, filepath.Join(t.TempDir(), "host")), corev1.HostPathDirectory),
 	}
 }

@@ -38,7 +38,7 @@ func (v *view) prepareAhead(d *draft, turn, ahead []*member) {
 // mayPrecede says whether a container can be made ahead of its turn without a
 // difference: what its making depends on cannot change until then.
 func (v *view) mayPrecede(m *member) bool {
-	if m.spec.ImagePullPolicy == corev1.PullAlways || !v.imageReady(m) || v.anyBidirectional() {
+	if v.pullsAlways(m) || !v.imageReady(m) || v.anyBidirectional() {
 		return false
 	}
 	if until, _ := v.backingOff(m); !until.IsZero() {
@@ -51,6 +51,16 @@ func (v *view) mayPrecede(m *member) bool {
 		return false
 	}
 	return v.mayPrecedeSandbox(m) && !readsAtStart(m.spec)
+}
+
+// pullsAlways says whether an image of the container is pulled for each start.
+func (v *view) pullsAlways(m *member) bool {
+	for _, mount := range m.spec.VolumeMounts {
+		if source := v.imageVolume(mount.Name); source != nil && source.PullPolicy == corev1.PullAlways {
+			return true
+		}
+	}
+	return m.spec.ImagePullPolicy == corev1.PullAlways
 }
 
 // mayPrecedeSandbox says whether the container can be made now, even while the

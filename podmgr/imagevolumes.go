@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package podmgr
+
+import (
+	"context"
+	"errors"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/minikubelet/minikubelet/runtime"
+	"github.com/minikubelet/minikubelet/volumes"
+)
+
+// mountImages mounts the images that a container has as volumes, once for the Pod and
+// each boot. They are in the store: plan has them pulled before.
+func (w *worker) mountImages(ctx context.Context, pod *corev1.Pod, c *corev1.Container, stage *sandboxStage) error {
+	for _, m := range c.VolumeMounts {
+		for i := range pod.Spec.Volumes {
+			if v := &pod.Spec.Volumes[i]; v.Name == m.Name && v.Image != nil {
+				if err := w.mountImage(ctx, pod, v, stage.volumes[v.Name]); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (w *worker) mountImage(ctx context.Context, pod *corev1.Pod, v *corev1.Volume, vol volumes.Volume) error {
+	w.writing.mu.Lock() // containers of the Pod may be made at the same time
+	defer w.writing.mu.Unlock()
+	if w.writing.over {
+		return context.Canceled
+	}
+	if mounted, err := volumes.Mounted(vol); err != nil || mounted {
+		return err
+	}
+	err := w.m.cfg.Runtime.MountImage(ctx, string(pod.UID), v.Name, w.imageName(v.Image.Reference), vol.Path)
+	if errors.Is(err, runtime.ErrImage) {
+		w.forgetImage(v.Image.Reference)
+	}
+	return err
+}

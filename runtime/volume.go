@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/snapshots"
+)
+
+// kindVolume marks the snapshot of an image that a Pod has as a volume; its label of
+// the Pod's UID says whose it is.
+const kindVolume = "volume"
+
+func volumeKey(uid, volume string) string { return "volume-" + uid + "-" + volume }
+
+// MountImage mounts an image's file system read-only at target, for a Pod's volume.
+// Whoever unmounts it calls ReleaseImages afterwards; until then the image's layers
+// stay. Nothing is mounted at target before. Errors about the image have ErrImage.
+func (r *Runtime) MountImage(ctx context.Context, uid, volume, name, target string) error {
+	ctx = r.namespaced(ctx)
+	img, err := r.image(ctx, name)
+	if err != nil {
+		return err
+	}
+	if img.chainID == "" {
+		return fmt.Errorf("image %s has no file system: %w", name, ErrImage)
+	}
+	service, key := r.client.SnapshotService(r.cfg.Snapshotter), volumeKey(uid, volume)
+	var mounts []mount.Mount
+	err = r.write(ctx, func(ctx context.Context) (err error) {
+		// One that is there is of an earlier boot, and perhaps of an older image.
+		if err := service.Remove(ctx, key); !gone(err) {
+			return err
+		}
+		mounts, err = service.View(ctx, key, img.chainID, snapshots.WithLabels(map[string]string{
+			LabelKind: kindVolume, LabelPodUID: uid, labelRoot: time.Now().UTC().Format(time.RFC3339),
+		}))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("view of image %s: %w", name, err)
+	}
+	if err := mount.All(mounts, target); err != nil {
+		return fmt.Errorf("mount image %s at %s: %w", name, target, err)
+	}
+	return nil
+}
+
+// ReleaseImages gives up the images that a Pod had as volumes, after they were
+// unmounted. It may be called without any, and again.
+func (r *Runtime) ReleaseImages(ctx context.Context, uid string) error {
+	ctx = r.namespaced(ctx)
+	service := r.client.SnapshotService(r.cfg.Snapshotter)
+	var keys []string
+	err := service.Walk(ctx, func(_ context.Context, info snapshots.Info) error {
+		keys = append(keys, info.Name)
+		return nil
+	}, fmt.Sprintf("labels.%q==%q,labels.%q==%q", LabelKind, kindVolume, LabelPodUID, uid))
+	if !gone(err) {
+		return fmt.Errorf("list the image volumes of Pod %s: %w", uid, err)
+	}
+	var errs []error
+	for _, key := range keys {
+		if err := service.Remove(ctx, key); !gone(err) {
+			errs = append(errs, fmt.Errorf("image volume %s: %w", key, err))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -59,8 +59,12 @@ type Agent struct {
 	network *network.Network
 	volumes *volumes.Manager
 	stats   *stats.Reader
-	manager atomic.Pointer[podmgr.Manager]
-	closers []func() error
+	// apiPort is where the API listens, 0 without; imagesChanged has one value when the
+	// node's list of images is old.
+	apiPort       int32
+	imagesChanged chan struct{}
+	manager       atomic.Pointer[podmgr.Manager]
+	closers       []func() error
 	// shutting is held while Pods end for the node's shutdown, shuttingDown is set from
 	// its beginning on, and nodeObject guards the writing of the node's object.
 	shutting     sync.Mutex
@@ -77,7 +81,7 @@ func Open(ctx context.Context, cfg Config, hooks Hooks, log *slog.Logger) (_ *Ag
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	a := &Agent{cfg: cfg, log: log, hooks: hooks}
+	a := &Agent{cfg: cfg, log: log, hooks: hooks, imagesChanged: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.Close())
@@ -297,7 +301,11 @@ func (c *Config) nodeResources() (capacity, allocatable corev1.ResourceList, err
 		corev1.ResourceCPU: quantity(c.ReservedCPU), corev1.ResourceMemory: quantity(c.ReservedMemory),
 	})
 	allocatable[corev1.ResourcePods] = *resource.NewQuantity(int64(c.MaxPods), resource.DecimalSI)
-	return machine.ResourceList(), allocatable, nil
+	capacity = machine.ResourceList()
+	if disk, ok := diskCapacity(c.DataDir); ok {
+		capacity[corev1.ResourceEphemeralStorage], allocatable[corev1.ResourceEphemeralStorage] = disk, disk.DeepCopy()
+	}
+	return capacity, allocatable, nil
 }
 
 func (a *Agent) pull(ctx context.Context, ref string, own image.Credentials) (image.Image, error) {

@@ -77,8 +77,18 @@ func (a *Agent) openFront(ctx context.Context) (_ *front, err error) {
 	if f.pki, err = pki.Open(a.cfg.pkiDir(), f.names()); err != nil {
 		return nil, errors.Join(err, f.tcp.Close())
 	}
+	a.apiPort = int32(f.tcp.Addr().(*net.TCPAddr).Port)
 	f.writeKubeconfig()
 	return f, nil
+}
+
+// close gives back the listeners of a front that is not run.
+func (f *front) close() error {
+	err := f.socket.Close()
+	if f.tcp != nil {
+		err = errors.Join(err, f.tcp.Close())
+	}
+	return err
 }
 
 // listen opens the configured address. The default one gives way when another

@@ -32,7 +32,7 @@ func amounts(list corev1.ResourceList) string {
 	for name, q := range list {
 		switch {
 		case q.IsZero():
-		case name == corev1.ResourceMemory:
+		case name == corev1.ResourceMemory, name == corev1.ResourceEphemeralStorage:
 			shown[string(name)] = Bytes(q.Value())
 		default:
 			shown[string(name)] = q.String()

@@ -30,17 +30,22 @@ const (
 
 // putNode brings the node's own object up to date. Nothing is written when
 // nothing has changed.
-func (a *Agent) putNode() error {
+func (a *Agent) putNode() error { return a.writeNode(false) }
+
+// renewNode is putNode with new times in the conditions.
+func (a *Agent) renewNode() error { return a.writeNode(true) }
+
+func (a *Agent) writeNode(heartbeat bool) error {
 	a.nodeObject.Lock()
 	defer a.nodeObject.Unlock()
 	for {
-		if err := a.tryPutNode(); !apierrors.IsConflict(err) { // with a write over the API
+		if err := a.tryPutNode(heartbeat); !apierrors.IsConflict(err) { // with a write over the API
 			return err
 		}
 	}
 }
 
-func (a *Agent) tryPutNode() error {
+func (a *Agent) tryPutNode(heartbeat bool) error {
 	node := &corev1.Node{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Node"}}
 	err := a.store.Get(nodes, "", a.cfg.NodeName, node)
 	missing := apierrors.IsNotFound(err)
@@ -58,13 +63,23 @@ func (a *Agent) tryPutNode() error {
 	if err := a.nodeStatus(&node.Status); err != nil {
 		return err
 	}
+	for i := range node.Status.Conditions {
+		if heartbeat {
+			node.Status.Conditions[i].LastHeartbeatTime = metav1.Now()
+		}
+	}
 	switch {
 	case missing:
-		return a.store.Create(nodes, node)
+		err = a.store.Create(nodes, node)
 	case equality.Semantic.DeepEqual(old, node):
 		return nil
+	default:
+		err = a.store.Update(nodes, node)
 	}
-	return a.store.Update(nodes, node)
+	if err == nil {
+		a.tellOfNode(&old.Status, &node.Status)
+	}
+	return err
 }
 
 func (a *Agent) nodeStatus(s *corev1.NodeStatus) error {
@@ -83,6 +98,7 @@ func (a *Agent) nodeStatus(s *corev1.NodeStatus) error {
 		KernelVersion: firstLine("/proc/sys/kernel/osrelease"), OSImage: osImage(), ContainerRuntimeVersion: a.containerdVersion(),
 		KubeletVersion: KubernetesVersion(), OperatingSystem: goruntime.GOOS, Architecture: goruntime.GOARCH,
 	}
+	a.nodeFacts(context.Background(), s) // a few milliseconds of our own containerd
 	ready := corev1.NodeCondition{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady", Message: "the agent is running"}
 	if a.network == nil {
 		ready.Message += "; there is no Pod network, so that only Pods with hostNetwork can run"

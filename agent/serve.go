@@ -50,7 +50,7 @@ func Serve(ctx context.Context, cfg Config, log *slog.Logger, ready func()) (err
 	if err := a.forgetRuns(); err != nil {
 		return err
 	}
-	if err := errors.Join(a.putNode(), a.putSystemNamespaces(), apiserver.Bootstrap(a.store)); err != nil {
+	if err := errors.Join(a.putSystemNamespaces(), apiserver.Bootstrap(a.store)); err != nil {
 		return err
 	}
 	asked := ctx
@@ -60,6 +60,11 @@ func Serve(ctx context.Context, cfg Config, log *slog.Logger, ready func()) (err
 	if err != nil {
 		return err
 	}
+	if err := a.putNode(); err != nil { // which tells where the API listens
+		return errors.Join(err, api.close())
+	}
+	a.manager.Load().NodeEvent(corev1.EventTypeNormal, "Starting", "Starting minikubelet.")
+	go a.beat(ctx)
 	go a.endWhenAsked(asked, ctx, cancel)
 	go a.followLogind(ctx)
 	go a.followImages(ctx)
@@ -89,11 +94,15 @@ func Serve(ctx context.Context, cfg Config, log *slog.Logger, ready func()) (err
 // followImages tells the manager of new images, whoever brought them.
 func (a *Agent) followImages(ctx context.Context) {
 	for ctx.Err() == nil {
-		created, errs := a.engine.Client().EventService().Subscribe(a.engine.Context(ctx), `topic~="^/images/(create|update)"`)
+		created, errs := a.engine.Client().EventService().Subscribe(a.engine.Context(ctx), `topic~="^/images/(create|update|delete)"`)
 		for open := true; open; {
 			select {
 			case <-created:
 				a.manager.Load().ImagesChanged()
+				select {
+				case a.imagesChanged <- struct{}{}:
+				default: // it is known already
+				}
 			case err := <-errs:
 				open = false
 				if ctx.Err() == nil {

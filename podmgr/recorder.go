@@ -142,6 +142,9 @@ func (r *recorder) load() {
 			return err
 		}
 		key := sameness(e.InvolvedObject, e.Type, e.Reason, e.Message)
+		if r.known[key] != nil { // told again before this was read: each is pruned
+			key += "\x00" + e.Name
+		}
 		r.known[key] = &knownEvent{e.Namespace, e.Name, e.LastTimestamp.Time}
 		return nil
 	})

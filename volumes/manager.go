@@ -114,6 +114,10 @@ func New(c Config) *Manager {
 	}
 }
 
+// RecursiveReadOnly tells whether the machine can make a mount read-only with all
+// mounts below it.
+func (m *Manager) RecursiveReadOnly() bool { return m.recursiveReadOnly }
+
 // Check refuses the volumes that Setup could never set up: sources and media
 // that are not supported. It looks at nothing and reports all errors at once.
 func (m *Manager) Check(vols []corev1.Volume) error {

@@ -166,7 +166,7 @@ var fields = []rule{
 	{path: "spec.containers[].resources.requests[ephemeral-storage]", level: Warned, note: storageNote},
 	{path: "spec.containers[].resources.requests[*]", level: Refused, note: noResource},
 	{path: "spec.containers[].resources.claims", level: Refused, note: noClaims},
-	{path: "spec.containers[].resizePolicy", level: NoEffect, note: "resources of a running container are not changed yet"},
+	{path: "spec.containers[].resizePolicy", level: Supported},
 	{path: "spec.containers[].restartPolicy", level: Supported},
 	{path: "spec.initContainers[].restartPolicy", level: Supported, note: "Always makes a sidecar"},
 	{path: "spec.containers[].restartPolicyRules", level: Supported},

@@ -27,6 +27,13 @@ func ValidateEphemeralContainers(pod, old *corev1.Pod) field.ErrorList {
 	return validateChange(pod, old, validation.ValidatePodEphemeralContainersUpdate)
 }
 
+// ValidateResize checks a Pod that differs from old in the resources of its containers
+// and of itself, and in their resize policies: cpu and memory may change. Both are
+// defaulted and not changed.
+func ValidateResize(pod, old *corev1.Pod) field.ErrorList {
+	return validateChange(pod, old, validation.ValidatePodResize)
+}
+
 func validateChange(pod, old *corev1.Pod, rules podRules) field.ErrorList {
 	now, before := new(core.Pod), new(core.Pod)
 	if err := upstream.Convert_v1_Pod_To_core_Pod(pod.DeepCopy(), now, nil); err != nil {

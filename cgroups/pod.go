@@ -66,6 +66,21 @@ func (t *Tree) CreateChild(uid string, qos corev1.PodQOSClass, name string, r *s
 	return dirs, nil
 }
 
+// SetPod writes values of the Pod's cgroup, which is there, and leaves those that r
+// does not set as they are.
+func (t *Tree) SetPod(uid string, qos corev1.PodQOSClass, r *specs.LinuxResources) error {
+	if err := checkUID(uid); err != nil {
+		return err
+	}
+	values := Files(t.mode, r)
+	for _, mount := range t.mounts() {
+		if err := t.write(mount, t.PodPath(uid, qos), values); err != nil {
+			return fmt.Errorf("pod %s: %w", uid, err)
+		}
+	}
+	return nil
+}
+
 // mounts returns the different homes of the controllers, in a fixed order.
 func (t *Tree) mounts() []string {
 	all := []string{t.main}

@@ -222,7 +222,7 @@ func (n *node) events(pod string) []string {
 	}
 	var out []string
 	for _, e := range list.Items {
-		if e.InvolvedObject.Name == pod+"-"+nodeName {
+		if e.InvolvedObject.Name == pod || e.InvolvedObject.Name == pod+"-"+nodeName {
 			out = append(out, e.Reason+": "+e.Message)
 		}
 	}

@@ -51,6 +51,7 @@ func (m *Manager) place(pod *corev1.Pod, sure bool) *plan.Refusal {
 		m.burstable[pod.UID] = amount(corev1.ResourceCPU, requests)
 		m.updateQOS()
 	}
+	m.allocateResizes() // of this Pod, when an earlier agent left one pending
 	return nil
 }
 
@@ -114,7 +115,11 @@ func (w *worker) release() {
 	uid := types.UID(w.uid)
 	w.m.mu.Lock()
 	defer w.m.mu.Unlock()
+	if _, placed := w.m.placed[uid]; !placed {
+		return
+	}
 	delete(w.m.placed, uid)
+	defer w.m.allocateResizes()
 	if _, ok := w.m.burstable[uid]; ok {
 		delete(w.m.burstable, uid)
 		w.m.updateQOS()

@@ -137,7 +137,7 @@ func (w *worker) container(ctx context.Context, pod *corev1.Pod, c *corev1.Conta
 		ID: id, Pod: runtimePod(pod), Kind: kind, Name: c.Name, Attempt: a.Attempt, SandboxID: stage.id,
 		Labels: map[string]string{
 			labelSpecHash: api.ContainerHash(c), labelBackOff: a.BackOff.String(), labelSandboxAttempt: strconv.Itoa(stage.attempt),
-			labelRound: strconv.Itoa(a.Round),
+			labelRound: strconv.Itoa(a.Round), labelResources: givenLabel(pod, c),
 		},
 		Image:       w.imageName(c.Image),
 		LogPath:     filepath.Join(w.logDir(pod), c.Name, strconv.Itoa(a.Attempt)+".log"),
@@ -246,6 +246,11 @@ func (w *worker) stopContainer(ctx context.Context, pod *corev1.Pod, s *step) er
 	status, ok := w.find(a.ID)
 	if !ok || status.State != runtime.StateRunning {
 		return nil
+	}
+	if a.Replace {
+		if err := w.markReplaced(ctx, a.ID); err != nil {
+			return err
+		}
 	}
 	if w.hooksOf(a.ID).preStop.Result == "" { // else it was told before the hook
 		w.event(pod, a.Container, corev1.EventTypeNormal, "Killing", a.Message)

@@ -33,6 +33,9 @@ type sandboxStage struct {
 	sandboxView
 	namespaces runtime.Namespaces
 	volumes    volumes.Volumes
+	// otherSize: the Pod's cgroup has another size than it is to have, and only a resize
+	// may change it, in its order.
+	otherSize bool
 	networkGate
 }
 
@@ -61,7 +64,8 @@ func (w *worker) look(ctx context.Context) plan.Input {
 			Failures: maps.Clone(w.failures),
 			Busy:     make(map[string]bool, len(w.busy)),
 		},
-		Hashes: w.hashes,
+		Hashes: w.hashes, Size: w.podSize(pod), Effective: effective(pod),
+		Pending: w.pending, AllocatedGeneration: w.allocatedFor,
 	}
 	for key := range w.busy {
 		in.Seen.Busy[key] = true
@@ -103,7 +107,7 @@ func seenSandboxes(statuses []runtime.Status, stage sandboxView) []plan.Sandbox 
 		if s.Kind != runtime.KindSandbox {
 			continue
 		}
-		sandbox := plan.Sandbox{ID: s.ID, Attempt: s.Attempt, CreatedAt: s.CreatedAt, State: plan.Unknown}
+		sandbox := plan.Sandbox{ID: s.ID, Attempt: s.Attempt, CreatedAt: s.CreatedAt, State: plan.Unknown, Size: s.Labels[labelSize]}
 		inUse := stage.id == s.ID
 		found = found || inUse
 		switch {
@@ -128,6 +132,7 @@ func (w *worker) seenContainer(pod *corev1.Pod, s *runtime.Status, busy map[stri
 		ID: s.ID, Name: s.Name, Attempt: s.Attempt, SandboxID: s.SandboxID,
 		SpecHash:  s.Labels[labelSpecHash],
 		CreatedAt: s.CreatedAt, StartedAt: s.StartedAt, FinishedAt: s.FinishedAt,
+		Resources: given(s), Replaced: s.Labels[labelReplaced] != "",
 		ExitCode: s.ExitCode, OOMKilled: s.OOMKilled, Message: s.Message, ImageID: s.ImageID,
 	}
 	// Labels of our own making: a missing one counts as zero.
@@ -226,6 +231,7 @@ func (w *worker) adopt(ctx context.Context) {
 	pod := w.pod
 	w.mu.Unlock()
 	stage := newStage(newest.ID, newest.Attempt, newest.CreatedAt)
+	stage.otherSize = newest.Labels[labelSize] != "" && newest.Labels[labelSize] != w.podSize(pod)
 	if err := w.prepareSandbox(ctx, pod, stage); err != nil {
 		w.log.Warn("the sandbox of an earlier agent is incomplete; it is made anew", "sandbox", newest.ID, "err", err)
 		return

@@ -223,6 +223,9 @@ func (m *Manager) update(ctx context.Context, pod *corev1.Pod) {
 	defer m.mu.Unlock()
 	if w := m.workers[pod.UID]; w != nil {
 		w.setPod(pod)
+		if w.wantsResize() {
+			m.allocateResizes()
+		}
 		return
 	}
 	w := newWorker(m, pod)

@@ -107,6 +107,9 @@ func (w *worker) prepareSandbox(ctx context.Context, pod *corev1.Pod, stage *san
 	}
 	resources := cgroups.PodResources(pod, w.CgroupOptions)
 	err = w.part(pod, StepCgroup, func() error {
+		if stage.otherSize {
+			return nil
+		}
 		return cfg.Cgroups.CreatePod(string(pod.UID), cgroups.QOSClass(pod), resources)
 	})
 	if err != nil {
@@ -162,6 +165,7 @@ func (w *worker) createPause(ctx context.Context, pod *corev1.Pod, stage *sandbo
 	_, err := cfg.Runtime.Create(ctx, runtime.Container{
 		ID:  stage.id,
 		Pod: runtimePod(pod), Kind: runtime.KindSandbox, Name: sandboxName, Attempt: stage.attempt,
+		Labels: map[string]string{labelSize: w.podSize(pod)},
 		Spec: func(context.Context, runtime.SpecInput) (*specs.Spec, error) {
 			return w.pause(pod, stage.namespaces, stage.id, cgroup)
 		},

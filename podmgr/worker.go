@@ -25,21 +25,27 @@ type worker struct {
 	// status takes the newest status for the store.
 	status *statusWriter
 
-	mu       sync.Mutex
-	pod      *corev1.Pod       // never changed, only replaced
-	hashes   map[string]string // of pod's containers
-	refused  *plan.Refusal
-	ended    *plan.End
-	busy     map[string]*step
-	failures map[string]plan.Failure
-	images   map[string]plan.Image
-	pulled   map[string]bool // containers for whose next start an image was pulled
-	sandbox  *sandboxStage
-	messages map[string]string // termination messages by container ID
-	hooks    map[string]hooks  // by container ID
-	sources  sources
-	changed  chan struct{} // closed and replaced at every wake-up
-	gone     bool          // Finish is done
+	mu      sync.Mutex
+	pod     *corev1.Pod // with what is allocated; never changed, only replaced
+	desired *corev1.Pod // as the store has it; the same but for resources
+	pending *plan.PendingResize
+	// waitsSince is when a pending resize was found to have no room; allocatedFor the
+	// generation whose resources were allocated last, 0 if that was by another agent.
+	waitsSince   time.Time
+	allocatedFor int64
+	hashes       map[string]string // of pod's containers
+	refused      *plan.Refusal
+	ended        *plan.End
+	busy         map[string]*step
+	failures     map[string]plan.Failure
+	images       map[string]plan.Image
+	pulled       map[string]bool // containers for whose next start an image was pulled
+	sandbox      *sandboxStage
+	messages     map[string]string // termination messages by container ID
+	hooks        map[string]hooks  // by container ID
+	sources      sources
+	changed      chan struct{} // closed and replaced at every wake-up
+	gone         bool          // Finish is done
 
 	last corev1.PodStatus // only run touches it
 
@@ -66,7 +72,8 @@ func newWorker(m *Manager, pod *corev1.Pod) *worker {
 		uid:      string(pod.UID),
 		log:      m.cfg.Log.With("pod", pod.Namespace+"/"+pod.Name, "uid", pod.UID),
 		wake:     make(chan struct{}, 1),
-		pod:      pod,
+		pod:      allocated(pod),
+		desired:  pod,
 		busy:     make(map[string]*step),
 		failures: make(map[string]plan.Failure),
 		images:   make(map[string]plan.Image),
@@ -90,8 +97,11 @@ func newWorker(m *Manager, pod *corev1.Pod) *worker {
 // our own part of the status alone wake nobody.
 func (w *worker) setPod(pod *corev1.Pod) {
 	w.mu.Lock()
-	old := w.pod
-	w.pod = pod
+	old := w.desired
+	w.desired, w.pod = pod, withResources(pod, w.pod)
+	if sameResources(pod, w.pod) {
+		w.pending = nil
+	}
 	if !equality.Semantic.DeepEqual(old.Spec, pod.Spec) {
 		w.hashes = containerHashes(pod)
 		w.sources.refs = referencesOf(pod)
@@ -287,6 +297,8 @@ func (w *worker) do(ctx context.Context, pod *corev1.Pod, s *step) error {
 		return w.preStop(ctx, pod, s)
 	case plan.StopContainer:
 		return w.stopContainer(ctx, pod, s)
+	case plan.Resize:
+		return w.resize(ctx, pod)
 	case plan.RemoveContainer:
 		return w.removeContainer(ctx, pod, a)
 	case plan.Finish:

@@ -32,6 +32,7 @@ func (v *view) conditions(s *corev1.PodStatus) []corev1.PodCondition {
 		all = slices.DeleteFunc(all, func(o corev1.PodCondition) bool { return o.Type == c.Type })
 		all = append(all, v.dated(*c))
 	}
+	all = append(all, v.resizeConditions(s.Phase)...)
 	containersReady := v.containersReady(s)
 	for _, c := range []corev1.PodCondition{
 		v.sandboxReady(), v.initializedCondition(s), v.podReady(containersReady, all), containersReady,
@@ -51,7 +52,7 @@ func (v *view) conditions(s *corev1.PodStatus) []corev1.PodCondition {
 func OwnsCondition(c corev1.PodCondition) bool {
 	switch c.Type {
 	case corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.PodReady, corev1.ContainersReady, corev1.PodScheduled,
-		corev1.AllContainersRestarting:
+		corev1.AllContainersRestarting, corev1.PodResizePending, corev1.PodResizeInProgress:
 		return true
 	case corev1.DisruptionTarget:
 		return c.Reason == corev1.PodReasonTerminationByKubelet
@@ -71,12 +72,7 @@ func (v *view) dated(c corev1.PodCondition) corev1.PodCondition {
 }
 
 func (v *view) lastCondition(t corev1.PodConditionType) *corev1.PodCondition {
-	for i := range v.Last.Conditions {
-		if v.Last.Conditions[i].Type == t {
-			return &v.Last.Conditions[i]
-		}
-	}
-	return nil
+	return findCondition(v.Last.Conditions, t)
 }
 
 func (v *view) sandboxReady() corev1.PodCondition {

@@ -28,6 +28,7 @@ func (v *view) status(m *member, ending bool) corev1.ContainerStatus {
 		State:        v.waitingState("", ""),
 	}
 	v.fromRecord(m, &s)
+	v.resources(m, &s)
 	switch {
 	case m.role == initRole && v.appRan():
 		if s.State.Waiting != nil {
@@ -64,7 +65,6 @@ func (v *view) fromRecord(m *member, s *corev1.ContainerStatus) {
 	}
 	s.RestartCount = int32(m.ran.Attempt)
 	s.ContainerID, s.ImageID = containerID(m.ran.ID), m.ran.ImageID
-	s.Resources, s.AllocatedResources = m.spec.Resources.DeepCopy(), m.spec.Resources.Requests.DeepCopy()
 	if settingUp(m) {
 		s.State = v.settingUpState(m)
 	} else if m.running() {

@@ -36,6 +36,7 @@
 //	ahead.go    what may be made before its turn
 //	ephemeral.go  containers for debugging
 //	round.go    all containers restarted together
+//	resize.go   cpu and memory changed while it runs
 //	restart.go  whether a container comes back, and when
 //	images.go   pulls and their back-off
 //	ended.go    the node ends the Pod: shutdown, eviction, preemption

@@ -19,7 +19,9 @@ type judge struct {
 	next time.Time
 	// hooks: apps and sidecars have lifecycle hooks.
 	hooks bool
-	log   []string
+	// debugs: an ephemeral container may be added.
+	debugs bool
+	log    []string
 }
 
 // step takes one decision; it returns how many actions began.
@@ -126,6 +128,10 @@ func (j *judge) allowed(a Action) error {
 		}
 		if a.Deadline.Before(j.now) {
 			return fmt.Errorf("deadline in the past")
+		}
+	case Resize:
+		if j.over() || len(j.sandboxes) == 0 || j.sandboxes[len(j.sandboxes)-1].State != Running {
+			return fmt.Errorf("there is nothing to be resized")
 		}
 	case Finish:
 		if len(j.containers)+len(j.sandboxes) > 0 {

@@ -27,13 +27,14 @@ func TestModel(t *testing.T) {
 		{restartPolicy: "Always", init: []string{"s*"}, app: []string{"a"}, hooks: true},
 		{restartPolicy: "Never", init: []string{"i"}, app: []string{"a", "b"}, restartAll: true},
 		{restartPolicy: "Always", init: []string{"s*"}, app: []string{"a"}, restartAll: true},
+		{restartPolicy: "OnFailure", app: []string{"a:64Mi"}, debug: true},
 	}
 	for _, o := range pods {
 		o.grace, o.pull = 30, "IfNotPresent"
-		t.Run(fmt.Sprintf("%s init %v app %v hooks %v restart all %v", o.restartPolicy, o.init, o.app, o.hooks, o.restartAll), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%s init %v app %v hooks %v restart all %v debug %v", o.restartPolicy, o.init, o.app, o.hooks, o.restartAll, o.debug), func(t *testing.T) {
 			t.Parallel()
 			m := &model{seen: map[string]int{}}
-			if err := m.explore(&judge{world: newWorld(makePod(o)), hooks: o.hooks}, *modelDepth); err != nil {
+			if err := m.explore(&judge{world: newWorld(makePod(o)), hooks: o.hooks, debugs: o.debug}, *modelDepth); err != nil {
 				t.Fatal(err)
 			}
 			t.Logf("%d states", len(m.seen))
@@ -99,7 +100,7 @@ func (j *judge) clone() *judge {
 	w.images, w.unpullable, w.failures = maps.Clone(w.images), maps.Clone(w.unpullable), maps.Clone(w.failures)
 	w.busy, w.hashes, w.hash = maps.Clone(w.busy), maps.Clone(w.hashes), maps.Clone(w.hash)
 	w.stubborn, w.broken = maps.Clone(w.stubborn), maps.Clone(w.broken)
-	return &judge{world: &w, next: j.next, hooks: j.hooks, log: slices.Clone(j.log)}
+	return &judge{world: &w, next: j.next, hooks: j.hooks, debugs: j.debugs, log: slices.Clone(j.log)}
 }
 
 // state is what there is, without times.
@@ -109,7 +110,7 @@ func (j *judge) state() string {
 		s = append(s, b.ID+string(b.State))
 	}
 	for _, c := range j.containers {
-		s = append(s, fmt.Sprint(c.ID, c.State, c.SandboxID, c.SpecHash, c.Round, c.BackOff, c.ExitCode, c.PostStart.Result, c.PreStop.Result, j.now.Sub(c.FinishedAt) > c.BackOff))
+		s = append(s, fmt.Sprint(c.ID, c.State, c.SandboxID, c.SpecHash, c.Round, c.Resources, c.Replaced, c.BackOff, c.ExitCode, c.PostStart.Result, c.PreStop.Result, j.now.Sub(c.FinishedAt) > c.BackOff))
 	}
 	for key, a := range j.busy {
 		s = append(s, "busy "+key+string(a.Kind)+a.ID)

@@ -17,7 +17,7 @@ import (
 func TestInvariants(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		o := drawPod(t)
-		j := &judge{world: newWorld(makePod(o)), hooks: o.hooks}
+		j := &judge{world: newWorld(makePod(o)), hooks: o.hooks, debugs: true}
 		if rapid.Bool().Draw(t, "missing images") {
 			for ref := range j.images {
 				j.images[ref] = Image{}
@@ -103,8 +103,13 @@ func (j *judge) possible() []string {
 			events = append(events, "sandbox dies")
 		}
 	}
-	if len(j.pod.Spec.EphemeralContainers) == 0 && j.pod.DeletionTimestamp == nil {
+	if j.debugs && len(j.pod.Spec.EphemeralContainers) == 0 && j.pod.DeletionTimestamp == nil {
 		events = append(events, "debug d")
+	}
+	for _, c := range j.pod.Spec.Containers {
+		if size := c.Resources.Limits.Memory(); size.String() == "64Mi" {
+			events = append(events, "resize "+c.Name)
+		}
 	}
 	for name := range j.hashes {
 		events = append(events, "change "+name)
@@ -149,6 +154,8 @@ func (j *judge) let(event string) {
 		j.exit(j.live(rest), 3, 0)
 	case "sandbox":
 		j.sandboxes[len(j.sandboxes)-1].State = Exited
+	case "resize":
+		j.allocate(rest, "128Mi")
 	case "debug":
 		j.debug(rest)
 	case "change":

@@ -33,6 +33,8 @@ func (v *view) wanted(m *member) bool {
 		return false
 	case v.startsOver() || v.changed(m.ran) || v.restarting || m.ran.Round < v.round:
 		return true
+	case m.ran.Replaced:
+		return m.role != initRole
 	case m.role == initRole:
 		return !v.succeeded(m)
 	default:

@@ -24,6 +24,7 @@ func (v *view) bringUp(d *draft) {
 		v.bring(d, m)
 	}
 	v.bringEphemerals(d)
+	v.resize(d)
 	v.prepareAhead(d, turn, ahead)
 }
 
@@ -103,6 +104,10 @@ func (v *view) look(d *draft, m *member) {
 	if m.role == initRole || m.role == ephemeralRole {
 		return
 	}
+	if _, restart := v.misfit(m); why == "" && restart {
+		v.replace(d, m)
+		return
+	}
 	if why == "" {
 		if settingUp(m) {
 			v.setUp(d, m)
@@ -146,6 +151,18 @@ func (v *view) stop(d *draft, c *Container, deadline time.Time, message string) 
 		kind = PreStop
 	}
 	d.do(stopping(kind, c, afterPreStop(c, deadline), message))
+}
+
+// replace stops a container whose resources cannot be changed while it runs. It is
+// started anew whatever its restart policy says, so that has to be on record.
+func (v *view) replace(d *draft, m *member) {
+	deadline, kind := v.Now.Add(v.grace()), StopContainer
+	if v.preStopDue(m.ran, deadline) {
+		kind = PreStop
+	}
+	a := stopping(kind, m.ran, afterPreStop(m.ran, deadline), "Container "+m.spec.Name+" resize requires restart")
+	a.Replace = true
+	d.do(a)
 }
 
 func stopping(kind Kind, c *Container, deadline time.Time, message string) Action {

@@ -28,6 +28,7 @@ func (v *view) report(ending bool) corev1.PodStatus {
 		return s
 	}
 	v.addresses(&s)
+	v.podResources(&s)
 	for _, m := range v.inits {
 		s.InitContainerStatuses = append(s.InitContainerStatuses, v.status(m, ending))
 	}
@@ -137,6 +138,7 @@ func (v *view) announce(d *draft, s *corev1.PodStatus) {
 			d.event(corev1.EventTypeNormal, s.Reason, s.Message, "")
 		}
 	}
+	v.announceResize(d, s)
 	v.announceWaiting(d, v.Last.InitContainerStatuses, s.InitContainerStatuses)
 	v.announceWaiting(d, v.Last.ContainerStatuses, s.ContainerStatuses)
 	v.announceWaiting(d, v.Last.EphemeralContainerStatuses, s.EphemeralContainerStatuses)

@@ -28,6 +28,8 @@ import (
 //	pull fails|works a                what a pull of image-a will do
 //	stubborn c          ignores the stop signal
 //	debug d             an ephemeral container is added
+//	resize c 64Mi       other resources are allocated to it
+//	no-room c 64Mi Deferred   they are asked for, but not allocated
 //	change c            its image is changed
 //	sandbox dies | agent restarts | reboot
 //	lost a              every record of it is gone
@@ -37,7 +39,7 @@ import (
 //	refuse OutOfcpu message… | admit
 //	end Evicted grace=1 [keep-success] [quiet]   the node ends it; quiet: without DisruptionTarget
 //	(hold, fail, image, pull and stubborn before the first of the others set the scene)
-//	edit c subpath|bidirectional|podip|secret|shared|podlimit=1Gi|startup|readiness|liveness|hooks|preStop|restart-on=3|restart-all-on=3|gate=x   changes to the spec before the first step
+//	edit c subpath|bidirectional|podip|secret|shared|podlimit=1Gi|startup|readiness|liveness|hooks|preStop|restart-on=3|restart-all-on=3|restarts-for-memory|gate=x   changes to the spec before the first step
 //	go                  nothing happens, but the agent looks
 //	status | conditions more of the status
 func TestStories(t *testing.T) {
@@ -123,6 +125,14 @@ func (s *story) run(d *datadriven.TestData) {
 		s.unpullable["image-"+arg(1)] = arg(0) == "fails"
 	case "stubborn":
 		s.stubborn[arg(0)] = true
+	case "resize":
+		s.pending = nil
+		s.allocate(arg(0), arg(1))
+	case "no-room":
+		desired := &world{pod: s.pod.DeepCopy()}
+		desired.allocate(arg(0), arg(1))
+		s.pod.Generation++
+		s.pending = &PendingResize{Desired: desired.pod, Reason: arg(2), Message: "no room"}
 	case "debug":
 		s.debug(arg(0))
 	case "change":
@@ -276,6 +286,8 @@ func (s *story) edit(name, what string) {
 		c.Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{}}
 	case "gate":
 		spec.ReadinessGates = append(spec.ReadinessGates, corev1.PodReadinessGate{ConditionType: corev1.PodConditionType(value)})
+	case "restarts-for-memory":
+		c.ResizePolicy = []corev1.ContainerResizePolicy{{ResourceName: corev1.ResourceMemory, RestartPolicy: corev1.RestartContainer}}
 	case "never":
 		never := corev1.ContainerRestartPolicyNever
 		c.RestartPolicy = &never
@@ -401,6 +413,11 @@ func (s *story) line() {
 
 func (s *story) printStatus() {
 	fmt.Fprintf(s.out, "phase %s %s %s\n", s.last.Phase, s.last.Reason, s.last.Message)
+	for _, c := range s.last.ContainerStatuses {
+		if has := c.Resources.Limits.Memory(); !has.IsZero() {
+			fmt.Fprintf(s.out, "%s has %s of memory\n", c.Name, has)
+		}
+	}
 	for _, c := range s.last.EphemeralContainerStatuses {
 		fmt.Fprintf(s.out, "%s: ephemeral, %s, restarts %d\n", c.Name, describeState(c.State), c.RestartCount)
 	}

@@ -11,7 +11,8 @@ import (
 // Input is everything a decision may depend on. Decide never changes it; the
 // status that it returns may share parts of Last.
 type Input struct {
-	// Pod is the desired state: defaulted and validated. Its status is ignored;
+	// Pod is the desired state: defaulted and validated, with the resources that are
+	// allocated to it. Its status is ignored;
 	// Last is used instead. A set DeletionTimestamp asks for the Pod's end: the
 	// time at which its grace period is over, as in the Kubernetes API.
 	Pod *corev1.Pod
@@ -33,6 +34,16 @@ type Input struct {
 	Node Node
 	// QOSClass is shown in the status. The caller knows how to find it.
 	QOSClass corev1.PodQOSClass
+	// Pending is a change of the Pod's resources that is not allocated; nil if none.
+	Pending *PendingResize
+	// AllocatedGeneration is the generation of the Pod whose resources were allocated
+	// last, 0 if not known.
+	AllocatedGeneration int64
+	// Size stands for the values that the Pod's own cgroup is to have, in the caller's
+	// own words; empty: it is not looked at. See Sandbox.Size.
+	Size string
+	// Effective are the requests and limits of the Pod as a whole; nil: not reported.
+	Effective *corev1.ResourceRequirements
 	// Hashes has the hash of each container's desired spec, by its name: what a
 	// container made now gets as its SpecHash. A container whose name is not in it
 	// counts as unchanged.
@@ -97,6 +108,8 @@ type Sandbox struct {
 	State     State
 	CreatedAt time.Time
 	IPs       []string
+	// Size stands for the values that the Pod's cgroup was given last.
+	Size string
 }
 
 // Container is one attempt at one container.
@@ -131,6 +144,11 @@ type Container struct {
 	ImageID string
 	// Probes of the running container; the zero value says nothing is known yet.
 	Probes Probes
+	// Resources are the requests and limits of cpu and memory that the container's
+	// cgroup was given last (Given); nil if not known.
+	Resources *corev1.ResourceRequirements
+	// Replaced says that it was stopped in order to be started anew (Action.Replace).
+	Replaced bool
 	// PostStart and PreStop are what this agent knows of the lifecycle hooks.
 	PostStart, PreStop Hook
 }
@@ -217,6 +235,9 @@ const (
 	PreStop Kind = "run preStop hook"
 	// StopContainer: the stop signal, then SIGKILL at Action.Deadline.
 	StopContainer Kind = "stop container"
+	// Resize: bring the cgroups of the Pod and of its running containers to what is
+	// allocated, but for those containers that have to be restarted for it.
+	Resize Kind = "resize"
 	// RemoveContainer: remove a container's record and file system.
 	RemoveContainer Kind = "remove container"
 	// Finish: a deleted Pod has nothing left; its volumes, cgroup, logs and
@@ -243,6 +264,9 @@ type Action struct {
 	Image string
 	// Deadline of a stop: when SIGKILL is due; of a preStop hook: when to go on. Not before Input.Now.
 	Deadline time.Time
+	// Replace: before it is stopped, it has to be put on record that the container is
+	// to be started anew, whatever its restart policy says (Container.Replaced).
+	Replace bool
 	// Reason and Message of a stop, preStop or removal, for the event.
 	Reason, Message string
 }
@@ -255,6 +279,8 @@ func (a Action) Key() string {
 		return "sandbox"
 	case PullImage:
 		return "image " + a.Image
+	case Resize:
+		return "resize"
 	default:
 		return "container " + a.Container
 	}

@@ -111,7 +111,7 @@ func (v *view) sortOut(m *member, found []*Container) {
 	for _, c := range found {
 		switch {
 		case !wasStarted(c, m.last):
-			if c.State == Created && m.made == nil && m.ran == nil && v.current(c) && !v.changed(c) {
+			if c.State == Created && m.made == nil && m.ran == nil && v.current(c) && !v.changed(c) && !v.wrongSize(m.spec, c) {
 				m.made = c
 			} else {
 				m.junk = append(m.junk, c)
@@ -124,6 +124,13 @@ func (v *view) sortOut(m *member, found []*Container) {
 			m.old = append(m.old, c)
 		}
 	}
+}
+
+// wrongSize says whether a container that waits for its start was made with other
+// resources than are allocated by now.
+func (v *view) wrongSize(spec *corev1.Container, c *Container) bool {
+	misfit, _ := Misfit(v.Pod, spec, c.Resources)
+	return misfit
 }
 
 // startErrorExit is the exit code of a container that could not be started.

@@ -37,6 +37,7 @@ type world struct {
 	broken     map[string]string // what fails, with the message: kinds, or kinds and containers
 	waits      bool              // what fails waits for an object
 	hash       map[string]string // of what is being created
+	pending    *PendingResize
 	finished   bool
 }
 
@@ -57,6 +58,7 @@ func newWorld(pod *corev1.Pod) *world {
 func (w *world) input() Input {
 	in := Input{
 		Pod: w.pod, Last: *w.last.DeepCopy(), Refused: w.refused, Ended: w.ended, Now: w.now,
+		Pending: w.pending, Size: w.size(),
 		QOSClass: corev1.PodQOSBestEffort, Hashes: w.hashes, Node: Node{HostIPs: []string{"192.0.2.1"}},
 		Seen: Seen{
 			Sandboxes:  append([]Sandbox{}, w.sandboxes...),
@@ -87,7 +89,7 @@ func (w *world) begin(a Action) {
 	switch a.Kind {
 	case CreateSandbox:
 		if w.sandbox(a.Attempt) == nil {
-			w.sandboxes = append(w.sandboxes, Sandbox{ID: fmt.Sprintf("sandbox-%d", a.Attempt), Attempt: a.Attempt, State: Created, CreatedAt: w.now})
+			w.sandboxes = append(w.sandboxes, Sandbox{ID: fmt.Sprintf("sandbox-%d", a.Attempt), Attempt: a.Attempt, State: Created, CreatedAt: w.now, Size: w.size()})
 		}
 	case CreateContainer:
 		w.hash[a.Container] = w.hashes[a.Container]
@@ -139,12 +141,17 @@ func (w *world) complete(key string) {
 		}
 		w.containers = append(w.containers, Container{
 			ID: fmt.Sprintf("%s-%d", a.Container, a.Attempt), Name: a.Container, Attempt: a.Attempt, State: Created,
-			SandboxID: a.SandboxID, SandboxAttempt: attempt, Round: a.Round, SpecHash: w.hash[a.Container], BackOff: a.BackOff, CreatedAt: w.now,
+			SandboxID: a.SandboxID, SandboxAttempt: attempt, Round: a.Round, SpecHash: w.hash[a.Container], BackOff: a.BackOff, CreatedAt: w.now, Resources: w.given(a.Container),
 		})
 	case StartContainer:
 		c := w.container(a.ID)
 		c.State, c.StartedAt = Running, w.now
+	case Resize:
+		w.resized()
 	case StopContainer:
+		if c := w.container(a.ID); c != nil {
+			c.Replaced = a.Replace
+		}
 		code, signal := int32(143), int32(15)
 		if !w.now.Before(a.Deadline) {
 			code, signal = 137, 9
@@ -269,6 +276,50 @@ func (w *world) debug(name string) {
 	w.pod.Generation++
 }
 
+// size is that of the Pod's cgroup: the resources of all containers.
+func (w *world) size() string {
+	text := ""
+	for _, c := range append(append([]corev1.Container{}, w.pod.Spec.InitContainers...), w.pod.Spec.Containers...) {
+		text += fmt.Sprint(c.Name, c.Resources.Limits.Memory(), c.Resources.Limits.Cpu(), " ")
+	}
+	return text
+}
+
+// given is what the cgroup of a container made now gets.
+func (w *world) given(name string) *corev1.ResourceRequirements {
+	for _, c := range append(append([]corev1.Container{}, w.pod.Spec.InitContainers...), w.pod.Spec.Containers...) {
+		if c.Name == name {
+			given := Given(w.pod, &c)
+			return &given
+		}
+	}
+	return nil
+}
+
+// resized gives the cgroups what is allocated.
+func (w *world) resized() {
+	w.sandboxes[len(w.sandboxes)-1].Size = w.size()
+	for _, c := range append(append([]corev1.Container{}, w.pod.Spec.InitContainers...), w.pod.Spec.Containers...) {
+		if live := w.live(c.Name); live != nil {
+			if _, restart := Misfit(w.pod, &c, live.Resources); !restart {
+				live.Resources = w.given(c.Name)
+			}
+		}
+	}
+}
+
+// allocate gives a container another memory limit.
+func (w *world) allocate(name, memory string) {
+	for _, list := range [][]corev1.Container{w.pod.Spec.InitContainers, w.pod.Spec.Containers} {
+		for i := range list {
+			if list[i].Name == name {
+				list[i].Resources.Limits = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse(memory)}
+			}
+		}
+	}
+	w.pod.Generation++
+}
+
 // podOptions make a Pod from the words of a story.
 type podOptions struct {
 	restartPolicy string
@@ -277,6 +328,7 @@ type podOptions struct {
 	deadline      int64
 	pull          string
 	hooks         bool // of apps and sidecars
+	debug         bool // an ephemeral container may be added
 	restartAll    bool // exit code 3 of any container restarts all
 }
 

@@ -3,7 +3,11 @@
 package stats
 
 import (
+	"context"
+	"fmt"
+	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -46,11 +50,25 @@ func (r *Reader) OnStatus(pod *corev1.Pod, status *corev1.PodStatus) {
 			return // it was refused
 		}
 		took := now.Sub(s.seen)
+		if r.cfg.Log.Enabled(context.Background(), slog.LevelDebug) {
+			r.cfg.Log.Debug("a Pod has started", "pod", pod.Namespace+"/"+pod.Name, "uid", uid, "took", took, "steps", s.spelt())
+		}
 		o.podStart.Observe(took.Seconds())
 		o.podStartSLI.Observe((took - covered(s.seen, now, s.excluded(status))).Seconds())
 		// A creation has whole seconds: the time since it may come out too long.
 		o.podStartTotal.Observe(max(now.Sub(pod.CreationTimestamp.Time), took).Seconds())
 	}
+}
+
+// spelt are the steps for a log: when each began after the Pod was seen, and what
+// it took.
+func (s *podStart) spelt() []string {
+	var out []string
+	for _, step := range s.steps {
+		out = append(out, strings.TrimSpace(fmt.Sprintf("%v +%v %s %s", step.Began.Sub(s.seen).Round(time.Microsecond),
+			step.Took.Round(time.Microsecond), step.Name, step.Container)))
+	}
+	return out
 }
 
 // started says whether a container of the Pod has ever been started.

@@ -43,7 +43,7 @@ func (s *Server) operations() []string {
 }
 
 func (s *Server) openAPIVersion(w http.ResponseWriter, r *http.Request, gv schema.GroupVersion) error {
-	b := schemaBuilder{schemas: object{}}
+	b := newSchemaBuilder()
 	paths := object{}
 	for _, k := range s.kinds {
 		if k.groupVersion() != gv {
@@ -122,7 +122,12 @@ func (k *kind) operation(method, verb string) object {
 }
 
 // schemaBuilder makes schemas of Go types.
-type schemaBuilder struct{ schemas object }
+type schemaBuilder struct {
+	schemas object
+	merge   map[string]mergeType
+}
+
+func newSchemaBuilder() *schemaBuilder { return &schemaBuilder{object{}, mergeTypes()} }
 
 func schemaName(t reflect.Type) string {
 	path := t.PkgPath()
@@ -182,6 +187,7 @@ func (b *schemaBuilder) structOf(t reflect.Type) object {
 	var required []string
 	b.properties(t, docs, properties, &required)
 	out := object{"type": "object", "description": docs[""], "properties": properties}
+	b.merge[t.PkgPath()+"."+t.Name()].mark(out)
 	if required != nil {
 		out["required"] = required
 	}
@@ -204,6 +210,7 @@ func (b *schemaBuilder) properties(t reflect.Type, docs map[string]string, prope
 			p = object{"allOf": []object{{"$ref": ref}}, "default": object{}}
 		}
 		p["description"] = docs[name]
+		b.merge[t.PkgPath()+"."+t.Name()+"."+name].mark(p)
 		if v := f.Tag.Get("patchStrategy"); v != "" {
 			p["x-kubernetes-patch-strategy"] = v
 		}

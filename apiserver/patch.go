@@ -31,11 +31,18 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, k *kind, req requ
 	if err != nil {
 		return err
 	}
+	if types.PatchType(media) == types.ApplyYAMLPatchType {
+		return s.apply(w, r, k, req, data)
+	}
+	manager, err := fieldManager(r)
+	if err != nil {
+		return err
+	}
 	apply, err := patcher(k, types.PatchType(media), data)
 	if err != nil {
 		return err
 	}
-	return s.modify(w, r, k, req, func(old store.Object) (store.Object, []string, error) {
+	return s.modify(w, r, k, req, manager, func(old store.Object) (store.Object, []string, error) {
 		old.GetObjectKind().SetGroupVersionKind(k.gvk())
 		before, err := json.Marshal(old)
 		if err != nil {
@@ -111,8 +118,6 @@ func patcher(k *kind, kind types.PatchType, patch []byte) (func([]byte) ([]byte,
 			}
 			return out, nil
 		}, nil
-	case types.ApplyYAMLPatchType, types.ApplyCBORPatchType:
-		return nil, unsupportedMedia(string(kind) + ": server-side apply is not offered yet; use kubectl apply without --server-side")
 	}
 	return nil, unsupportedMedia(string(kind))
 }

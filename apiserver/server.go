@@ -14,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/managedfields"
 
 	"github.com/minikubelet/minikubelet/apiserver/rbac"
 	"github.com/minikubelet/minikubelet/apiserver/streaming"
@@ -67,6 +68,12 @@ type Server struct {
 	kinds  []*kind
 	byName map[schema.GroupVersionResource]*kind
 	policy *rbac.Policy
+	// managers keep account of who manages which fields, and converters know the
+	// types for that; both are made when they are first needed.
+	managing   sync.Mutex
+	managers   map[string]*managedfields.FieldManager
+	converters map[schema.GroupVersionKind]managedfields.TypeConverter
+
 	// creating is read-locked while an object is created in a namespace, and locked
 	// while a namespace is marked as ending.
 	creating sync.RWMutex
@@ -86,6 +93,8 @@ func New(cfg Config) *Server {
 		policy: rbac.New(cfg.Store), flight: newPlaces("requests", inFlightMax), watches: newPlaces("watches", watchesMax),
 		sessions: newPlaces("sessions of exec, attach and port-forward", sessionsMax),
 	}
+	s.managers = make(map[string]*managedfields.FieldManager)
+	s.converters = make(map[schema.GroupVersionKind]managedfields.TypeConverter)
 	s.kinds = append(s.allKinds(), reviewKinds()...)
 	if cfg.Stats != nil {
 		s.kinds = append(s.kinds, nodeMetricsKind(&s.cfg), podMetricsKind(&s.cfg))

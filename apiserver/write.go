@@ -35,6 +35,10 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request, k *kind, req req
 	if err != nil {
 		return err
 	}
+	manager, err := fieldManager(r)
+	if err != nil {
+		return err
+	}
 	o, warnings, err := s.decodeBody(r, k)
 	if err != nil {
 		return err
@@ -55,7 +59,7 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request, k *kind, req req
 			o.SetName(base[:min(len(base), generatedMax)] + utilrand.String(generatedRandom))
 		}
 		out := o.DeepCopyObject().(store.Object)
-		more, err := s.createNamed(r, k, out, dry)
+		more, err := s.createNamed(r, k, out, dry, manager)
 		if generate && apierrors.IsAlreadyExists(err) && try < nameTries {
 			continue
 		}
@@ -83,13 +87,14 @@ func inNamespace(k *kind, o store.Object, req request) error {
 	return nil
 }
 
-func (s *Server) createNamed(r *http.Request, k *kind, o store.Object, dry bool) ([]string, error) {
+// createNamed completes and stores a new object. Its fields are the manager's; with
+// none, an apply has noted already whose they are.
+func (s *Server) createNamed(r *http.Request, k *kind, o store.Object, dry bool, manager string) ([]string, error) {
 	o.SetUID(uuid.NewUUID())
 	o.SetCreationTimestamp(metav1.Now().Rfc3339Copy())
 	o.SetDeletionTimestamp(nil)
 	o.SetDeletionGracePeriodSeconds(nil)
 	o.SetGeneration(0)
-	o.SetManagedFields(nil)
 	o.SetSelfLink("")
 	admitted, err := k.admitted(s, r, o, nil)
 	if err != nil {
@@ -104,6 +109,9 @@ func (s *Server) createNamed(r *http.Request, k *kind, o store.Object, dry bool)
 	warnings = append(admitted, warnings...)
 	if errs = append(checkReserved(o.GetAnnotations(), nil), errs...); len(errs) > 0 {
 		return nil, apierrors.NewInvalid(k.gvk().GroupKind(), o.GetName(), errs)
+	}
+	if err := s.manage(k, o, k.object(), "", manager); err != nil {
+		return nil, err
 	}
 	s.creating.RLock()
 	defer s.creating.RUnlock()
@@ -137,14 +145,19 @@ func (s *Server) update(w http.ResponseWriter, r *http.Request, k *kind, req req
 	if err := inNamespace(k, o, req); err != nil {
 		return err
 	}
-	return s.modify(w, r, k, req, func(store.Object) (store.Object, []string, error) {
+	manager, err := fieldManager(r)
+	if err != nil {
+		return err
+	}
+	return s.modify(w, r, k, req, manager, func(store.Object) (store.Object, []string, error) {
 		return o.DeepCopyObject().(store.Object), warnings, nil
 	})
 }
 
 // modify replaces a stored object by what change makes of it, which may be the
-// stored object's version or, to be tried again on conflicts, none.
-func (s *Server) modify(w http.ResponseWriter, r *http.Request, k *kind, req request, change func(old store.Object) (store.Object, []string, error)) error {
+// stored object's version or, to be tried again on conflicts, none. The changed
+// fields are the manager's; see createNamed.
+func (s *Server) modify(w http.ResponseWriter, r *http.Request, k *kind, req request, manager string, change func(old store.Object) (store.Object, []string, error)) error {
 	f, err := s.codecs.negotiate(r)
 	if err != nil {
 		return err
@@ -163,7 +176,7 @@ func (s *Server) modify(w http.ResponseWriter, r *http.Request, k *kind, req req
 			return err
 		}
 		again := o.GetResourceVersion() == ""
-		more, err := s.replace(r, k, o, old, dry)
+		more, err := s.replace(r, k, o, old, req.subresource, manager, dry)
 		if apierrors.IsConflict(err) && again && try < conflictsMax {
 			continue
 		}
@@ -177,7 +190,7 @@ func (s *Server) modify(w http.ResponseWriter, r *http.Request, k *kind, req req
 
 // replace brings o in the place of old. Nothing is written when nothing has
 // changed.
-func (s *Server) replace(r *http.Request, k *kind, o, old store.Object, dry bool) ([]string, error) {
+func (s *Server) replace(r *http.Request, k *kind, o, old store.Object, sub, manager string, dry bool) ([]string, error) {
 	if uid := o.GetUID(); uid != "" && uid != old.GetUID() {
 		return nil, conflict(k, old, precondition("UID", uid, old.GetUID()))
 	}
@@ -197,7 +210,6 @@ func (s *Server) replace(r *http.Request, k *kind, o, old store.Object, dry bool
 	o.SetDeletionGracePeriodSeconds(old.GetDeletionGracePeriodSeconds())
 	o.SetGeneration(old.GetGeneration())
 	o.SetGenerateName(old.GetGenerateName())
-	o.SetManagedFields(old.GetManagedFields())
 	o.SetSelfLink("")
 	admitted, err := k.admitted(s, r, o, old)
 	if err != nil {
@@ -207,6 +219,9 @@ func (s *Server) replace(r *http.Request, k *kind, o, old store.Object, dry bool
 	warnings = append(admitted, warnings...)
 	if errs = append(checkReserved(o.GetAnnotations(), old.GetAnnotations()), errs...); len(errs) > 0 {
 		return nil, apierrors.NewInvalid(k.gvk().GroupKind(), o.GetName(), errs)
+	}
+	if err := s.manage(k, o, old, sub, manager); err != nil {
+		return nil, err
 	}
 	o.GetObjectKind().SetGroupVersionKind(k.gvk())
 	old.GetObjectKind().SetGroupVersionKind(k.gvk())

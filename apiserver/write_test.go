@@ -128,7 +128,7 @@ func TestPatches(t *testing.T) {
 		{types.MergePatchType, `{"metadata":{"annotations":{"minikubelet/manifest":"x"}}}`, apierrors.IsInvalid},
 		{types.MergePatchType, `[]`, apierrors.IsBadRequest},
 		{types.MergePatchType, `{"spec":{"containers":[{"name":"c","image":"x","resources":{"limits":{"cpu":"1e999999999"}}}]}}`, apierrors.IsBadRequest},
-		{types.ApplyYAMLPatchType, `{}`, apierrors.IsUnsupportedMediaType},
+		{types.ApplyYAMLPatchType, `{}`, apierrors.IsBadRequest},
 	} {
 		_, err := pods.Patch(t.Context(), "a", c.kind, []byte(c.patch), metav1.PatchOptions{FieldManager: "x"})
 		if c.bad == nil && err != nil || c.bad != nil && !c.bad(err) {

@@ -39,7 +39,7 @@ const (
 func Serve(ctx context.Context, cfg Config, log *slog.Logger, ready func()) (err error) {
 	began := time.Now()
 	debug.SetGCPercent(gcPercent)
-	tidy := time.AfterFunc(settled, debug.FreeOSMemory)
+	tidy := time.AfterFunc(settled, giveBack)
 	defer tidy.Stop()
 	changed := func(*corev1.Pod, *corev1.PodStatus) { tidy.Reset(settled) }
 	a, err := Open(ctx, cfg, Hooks{OnStatus: changed}, log)

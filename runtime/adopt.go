@@ -112,7 +112,9 @@ func (r *Runtime) lost(e *entry) {
 
 // sweepViews removes the views of images that a killed agent left. It is called before there are any of this process.
 func (r *Runtime) sweepViews(ctx context.Context) error {
-	return r.sweepSnapshots(ctx, func(info snapshots.Info) bool { return info.Kind == snapshots.KindView && info.Labels[LabelKind] != kindVolume })
+	return r.sweepSnapshots(ctx, func(info snapshots.Info) bool {
+		return info.Kind == snapshots.KindView && info.Labels[LabelKind] != kindVolume
+	})
 }
 
 // sweepSandboxes removes sandbox records of ours without the container record that each comes and goes with. It is called before any

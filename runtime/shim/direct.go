@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -67,7 +68,8 @@ type direct struct {
 
 // child is the first process of a task.
 type child struct {
-	fd int // a pidfd
+	pid int
+	fd  int // a pidfd
 	// alone: it is process 1 of a PID namespace of its own, so that all others of the
 	// task end with it.
 	alone bool
@@ -81,7 +83,7 @@ func newDirect() *direct {
 
 // answer does a command's work and keeps the outcome; false when it has to be run.
 func (d *direct) answer(c *exec.Cmd) bool {
-	done, err := d.do(c.Args)
+	done, err := d.do(c.Args, c.Stdout)
 	if done {
 		d.mu.Lock()
 		d.outcomes[c] = err
@@ -132,8 +134,9 @@ func after(args []string, flag string) string {
 	return ""
 }
 
-// do does what a command asks for; false when it is one for runc.
-func (d *direct) do(args []string) (bool, error) {
+// do does what a command asks for, and writes what it prints to out; false when it
+// is one for runc.
+func (d *direct) do(args []string, out io.Writer) (bool, error) {
 	c, ok := parseCommand(args)
 	if !ok {
 		return false, nil
@@ -162,10 +165,14 @@ func (d *direct) do(args []string) (bool, error) {
 		}
 		return remove(c, p), nil
 	}
-	if p.pause {
-		return true, fmt.Errorf("runc %s: not for a pause process", c.name)
+	switch {
+	case !p.pause:
+		return false, nil
+	case c.name == "ps" && out != nil: // containerd asks when it finds the task again
+		_, err := fmt.Fprintf(out, "[%d]\n", p.pid)
+		return true, err
 	}
-	return false, nil
+	return true, fmt.Errorf("runc %s: not for a pause process", c.name)
 }
 
 // created takes note of a process that runc has made.
@@ -187,7 +194,7 @@ func (d *direct) created(args []string) {
 	if err != nil {
 		return
 	}
-	d.add(c.id, child{fd: fd, alone: isInit(pid)})
+	d.add(c.id, child{pid: pid, fd: fd, alone: isInit(pid)})
 }
 
 // isInit says whether a process is number 1 of the innermost PID namespace it is in.

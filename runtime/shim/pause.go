@@ -38,6 +38,6 @@ func (d *direct) createPause(c command) (bool, error) {
 	if err := os.WriteFile(pidFile, []byte(strconv.Itoa(pid)), 0o600); err != nil {
 		return true, errors.Join(err, unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0), unix.Close(fd))
 	}
-	d.add(c.id, child{fd: fd, alone: true, pause: true})
+	d.add(c.id, child{pid: pid, fd: fd, alone: true, pause: true})
 	return true, nil
 }

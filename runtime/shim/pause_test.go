@@ -93,6 +93,10 @@ func TestPauseSurvivesTheEngine(t *testing.T) {
 	if got.Process.Pid != uint32(pid) || got.Process.Status.String() != "RUNNING" {
 		t.Errorf("found %v", got)
 	}
+	pids, err := second.Client().TaskService().ListPids(second.ctx, &tasks.ListPidsRequest{ContainerID: "pause"})
+	if err != nil || len(pids.Processes) != 1 || pids.Processes[0].Pid != uint32(pid) {
+		t.Errorf("its processes: %v, %v", pids, err)
+	}
 	if _, err := second.Client().TaskService().Kill(second.ctx, &tasks.KillRequest{ContainerID: "pause", Signal: uint32(syscall.SIGKILL)}); err != nil {
 		t.Fatal(err)
 	}

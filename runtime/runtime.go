@@ -5,7 +5,9 @@ package runtime
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -156,6 +158,13 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	}
 	r.ctx, r.cancel = context.WithCancel(namespaces.WithNamespace(context.Background(), cfg.Namespace))
 	stream := r.subscribe()
+	if cfg.ExecDir != "" {
+		// What an agent that was killed left there: the FIFOs of processes whose clients are gone.
+		if err := os.RemoveAll(cfg.ExecDir); err != nil {
+			r.Close()
+			return nil, fmt.Errorf("directory of Exec: %w", err)
+		}
+	}
 	err := r.sweepViews(r.namespaced(ctx))
 	if err == nil {
 		err = r.adopt(r.namespaced(ctx))

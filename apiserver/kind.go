@@ -27,10 +27,6 @@ type kind struct {
 	verbs                []string
 	subresources         []subresource
 
-	// view is the kind's resource in the store, when it is another's: events of
-	// events.k8s.io are those of the core.
-	view string
-
 	// types makes the group's Go types known.
 	types  func(*runtime.Scheme) error
 	object func() store.Object
@@ -104,9 +100,9 @@ func (k *kind) groupResource() schema.GroupResource {
 	return schema.GroupResource{Group: k.group, Resource: k.name}
 }
 
-// stores tells whether the kind's objects are in the store under its name; the
-// others are views of them, measured, or not stored at all.
-func (k *kind) stores() bool { return k.view == "" && k.measure == nil && k.review == nil }
+// stores tells whether the kind's objects are in the store; others are measured or
+// are answers to what is sent.
+func (k *kind) stores() bool { return k.measure == nil && k.review == nil }
 
 // declare completes a kind by its Go types.
 func declare[T, L any](k *kind) *kind {

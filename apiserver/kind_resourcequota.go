@@ -27,7 +27,7 @@ func resourceQuotaKind() *kind {
 			if old != nil {
 				q.Status = old.(*corev1.ResourceQuota).Status
 			}
-		}),
+		}).warned("ResourceQuotas are kept and have no effect on this node yet"),
 		columns: []metav1.TableColumnDefinition{
 			column("Name", "string", 0, "Name of the ResourceQuota."),
 			column("Request", "string", 0, "What is requested, of what may be."),

@@ -21,6 +21,9 @@ func podStrategy(s *Server) *strategy {
 			p := o.(*corev1.Pod)
 			p.Generation, p.Status = 1, corev1.PodStatus{Phase: corev1.PodPending}
 			api.Default(p)
+			if err := s.prioritize(p); err != nil {
+				return err
+			}
 			return s.place(p)
 		},
 		create: func(o store.Object) (field.ErrorList, []string) {

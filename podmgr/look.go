@@ -59,7 +59,7 @@ func (w *worker) look(ctx context.Context) plan.Input {
 	pod := w.pod
 	in := plan.Input{
 		Pod: pod, Last: withForeignConditions(w.last, &pod.Status), Refused: w.refused, Ended: w.ended, Now: time.Now(),
-		Node: plan.Node{HostIPs: w.m.cfg.HostIPs}, QOSClass: cgroups.QOSClass(pod),
+		Node: plan.Node{HostIPs: w.m.cfg.HostIPs, RecursiveReadOnly: w.m.cfg.Volumes.RecursiveReadOnly()}, QOSClass: cgroups.QOSClass(pod),
 		Seen: plan.Seen{
 			Failures: maps.Clone(w.failures),
 			Busy:     make(map[string]bool, len(w.busy)),
@@ -132,6 +132,7 @@ func (w *worker) seenContainer(pod *corev1.Pod, s *runtime.Status, busy map[stri
 		ID: s.ID, Name: s.Name, Attempt: s.Attempt, SandboxID: s.SandboxID,
 		SpecHash:  s.Labels[labelSpecHash],
 		CreatedAt: s.CreatedAt, StartedAt: s.StartedAt, FinishedAt: s.FinishedAt,
+		User: containerUser(s), StopSignal: corev1.Signal(s.StopSignal),
 		Resources: given(s), Replaced: s.Labels[labelReplaced] != "",
 		ExitCode: s.ExitCode, OOMKilled: s.OOMKilled, Message: s.Message, ImageID: s.ImageID,
 	}
@@ -159,6 +160,18 @@ func (w *worker) seenContainer(pod *corev1.Pod, s *runtime.Status, busy map[stri
 		c.State = plan.Unknown
 	}
 	return c
+}
+
+// containerUser is who a container's first process was started as, in the API's form.
+func containerUser(s *runtime.Status) *corev1.ContainerUser {
+	if s.User == nil {
+		return nil
+	}
+	user := &corev1.LinuxContainerUser{UID: int64(s.User.UID), GID: int64(s.User.GID)}
+	for _, gid := range s.User.AdditionalGids {
+		user.SupplementalGroups = append(user.SupplementalGroups, int64(gid))
+	}
+	return &corev1.ContainerUser{Linux: user}
 }
 
 func (w *worker) isBusy(key string) bool {

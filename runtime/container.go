@@ -127,7 +127,9 @@ type Status struct {
 	StopSignal string
 	// CgroupsPath is linux.cgroupsPath of the OCI spec.
 	CgroupsPath string
-	CreatedAt   time.Time
+	// User is who the first process was started as, by numbers; nil if that is not known. It must not be changed.
+	User      *specs.User
+	CreatedAt time.Time
 	// StartedAt and FinishedAt are zero as long as they did not happen. StartedAt never lies after FinishedAt.
 	StartedAt  time.Time
 	FinishedAt time.Time

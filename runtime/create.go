@@ -119,6 +119,9 @@ func (r *Runtime) create(ctx context.Context, e *entry, c *Container) (Status, e
 		if spec.Linux != nil {
 			s.CgroupsPath = spec.Linux.CgroupsPath
 		}
+		if spec.Process != nil {
+			s.User = &specs.User{UID: spec.Process.User.UID, GID: spec.Process.User.GID, AdditionalGids: spec.Process.User.AdditionalGids}
+		}
 		if s.ImageID == "" {
 			s.ImageID = img.id
 		}

@@ -3,6 +3,7 @@
 package runtime
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
 // Labels on container records. The first group are the names that Kubernetes' container runtimes use, so that other tools recognise
@@ -26,6 +28,7 @@ const (
 	labelImageID    = "minikubelet/image-id"
 	labelStopSignal = "minikubelet/stop-signal"
 	labelCgroup     = "minikubelet/cgroup"
+	labelUser       = "minikubelet/user"
 	labelStartedAt  = "minikubelet/started-at"
 	labelFinishedAt = "minikubelet/finished-at"
 	labelExitCode   = "minikubelet/exit-code"
@@ -51,6 +54,11 @@ func identityLabels(s Status) map[string]string {
 		labelCRIKind: criKind, LabelKind: string(s.Kind), LabelAttempt: strconv.Itoa(s.Attempt),
 		labelImageID: s.ImageID, labelStopSignal: s.StopSignal, labelCgroup: s.CgroupsPath,
 	})
+	if s.User != nil {
+		if text, err := json.Marshal(s.User); err == nil && len(text) <= maxMessage {
+			labels[labelUser] = string(text)
+		}
+	}
 	for name, value := range labels {
 		if value == "" {
 			delete(labels, name)
@@ -86,6 +94,12 @@ func statusOf(c containers.Container) (Status, error) {
 		Kind: Kind(l[LabelKind]), Name: l[LabelContainerName],
 		ImageID: l[labelImageID], StopSignal: l[labelStopSignal], CgroupsPath: l[labelCgroup],
 		OOMKilled: l[labelOOMKilled] == "true", Message: l[labelMessage],
+	}
+	if text, ok := l[labelUser]; ok {
+		s.User = new(specs.User)
+		if json.Unmarshal([]byte(text), s.User) != nil {
+			s.User = nil
+		}
 	}
 	var err error
 	if s.Attempt, err = strconv.Atoi(l[LabelAttempt]); err != nil {

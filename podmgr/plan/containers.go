@@ -24,7 +24,7 @@ func (v *view) status(m *member, ending bool) corev1.ContainerStatus {
 	s := corev1.ContainerStatus{
 		Name:         m.spec.Name,
 		Image:        m.spec.Image,
-		VolumeMounts: volumeMounts(m.spec),
+		VolumeMounts: volumeMounts(m.spec, v.Node.RecursiveReadOnly),
 		State:        v.waitingState("", ""),
 	}
 	v.fromRecord(m, &s)
@@ -64,7 +64,10 @@ func (v *view) fromRecord(m *member, s *corev1.ContainerStatus) {
 		return
 	}
 	s.RestartCount = int32(m.ran.Attempt)
-	s.ContainerID, s.ImageID = containerID(m.ran.ID), m.ran.ImageID
+	s.ContainerID, s.ImageID, s.User = containerID(m.ran.ID), m.ran.ImageID, m.ran.User
+	if m.ran.StopSignal != "" {
+		s.StopSignal = &m.ran.StopSignal
+	}
 	if settingUp(m) {
 		s.State = v.settingUpState(m)
 	} else if m.running() {
@@ -254,12 +257,15 @@ func markLost(s *corev1.PodStatus, hasInits bool) {
 	}
 }
 
-func volumeMounts(c *corev1.Container) []corev1.VolumeMountStatus {
+func volumeMounts(c *corev1.Container, recursive bool) []corev1.VolumeMountStatus {
 	var all []corev1.VolumeMountStatus
 	for _, m := range c.VolumeMounts {
 		s := corev1.VolumeMountStatus{Name: m.Name, MountPath: m.MountPath, ReadOnly: m.ReadOnly}
 		if m.ReadOnly {
 			mode := corev1.RecursiveReadOnlyDisabled
+			if r := m.RecursiveReadOnly; r != nil && *r != corev1.RecursiveReadOnlyDisabled && recursive {
+				mode = corev1.RecursiveReadOnlyEnabled
+			}
 			s.RecursiveReadOnly = &mode
 		}
 		all = append(all, s)

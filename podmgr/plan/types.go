@@ -53,6 +53,8 @@ type Input struct {
 // Node has what a Pod's status says of its node.
 type Node struct {
 	HostIPs []string
+	// RecursiveReadOnly: mounts can be made read-only with all that is below them.
+	RecursiveReadOnly bool
 }
 
 // Refusal is the reason and message of a Pod that admission turned down.
@@ -142,6 +144,10 @@ type Container struct {
 	// Message is the termination message, or why it could not be started.
 	Message string
 	ImageID string
+	// User is who its first process was started as, StopSignal what asks it to end; nil
+	// and empty if not known.
+	User       *corev1.ContainerUser
+	StopSignal corev1.Signal
 	// Probes of the running container; the zero value says nothing is known yet.
 	Probes Probes
 	// Resources are the requests and limits of cpu and memory that the container's

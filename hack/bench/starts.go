@@ -111,6 +111,7 @@ func (p *inProcess) create(w workload) (*corev1.Pod, *started, error) {
 	p.serial++
 	pod := w.pod(p.serial)
 	pod.UID, pod.CreationTimestamp = uuid.NewUUID(), metav1.Now()
+	pod.Spec.NodeName = "bench" // a Pod without a node waits for a scheduler
 	seen := &started{reached: make(chan struct{})}
 	p.pods[string(pod.UID)] = seen
 	p.mu.Unlock()

@@ -19,6 +19,7 @@ type workload struct {
 	name, about string
 	inits, apps []workContainer
 	volume      bool
+	more        func(*corev1.Pod) // what else the Pod has; may be nil
 	goal        string
 }
 
@@ -56,6 +57,9 @@ func (w workload) pod(serial int) *corev1.Pod {
 	}
 	if w.volume {
 		pod.Spec.Volumes = []corev1.Volume{{Name: "shared", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
+	}
+	if w.more != nil {
+		w.more(pod)
 	}
 	api.Default(pod)
 	return pod

@@ -202,8 +202,6 @@ func TestUnsupportedFields(t *testing.T) {
 		{"securityContext: {seLinuxOptions: {level: s0}}", "warning spec.securityContext.seLinuxOptions: has no effect"},
 		{"nodeSelector: {a: b}", "warning spec.nodeSelector: has no effect"},
 		{"schedulerName: mine", "warning spec.schedulerName: has no effect"},
-		{"serviceAccountName: mine", "warning spec.serviceAccountName: has no effect"},
-		{"automountServiceAccountToken: true", "warning spec.automountServiceAccountToken: has no effect"},
 		{"volumes: [{name: v, projected: {sources: [{clusterTrustBundle: {name: x, path: z}}]}}]", "spec.volumes[0].projected.sources[0].clusterTrustBundle: Forbidden"},
 		{"volumes: [{name: v, persistentVolumeClaim: {claimName: x}}]", "spec.volumes[0].persistentVolumeClaim: Forbidden"},
 		{"volumes: [{name: v, emptyDir: {medium: HugePages}}]", "spec.volumes[0].emptyDir.medium: Forbidden"},

@@ -41,8 +41,11 @@ type kind struct {
 	measure func(ctx context.Context, namespace string) ([]store.Object, error)
 	// strategy is how the kind is written; nil when it is read only.
 	strategy *strategy
-	// admit decides, before the strategy checks it, whether the request's sender may
-	// write the object, and may complete it; old is nil for a new one. It may be nil.
+	// complete sets, before the strategy checks it, what a new object gets from others.
+	// It may be nil.
+	complete func(s *Server, r *http.Request, o store.Object) error
+	// admit decides, on an object that the strategy has checked, whether the request's
+	// sender may write it; old is nil for a new one. It may be nil.
 	admit func(s *Server, r *http.Request, o, old store.Object) (warnings []string, err error)
 	// review answers an object that is sent to be created by completing it: it is not
 	// stored. Kinds that have it can nothing but create.

@@ -26,10 +26,10 @@ func namespaceKind(s *Server) *kind {
 	k := &kind{
 		version: "v1", name: namespaces, singular: "namespace", kind: "Namespace", short: []string{"ns"},
 		verbs:    []string{"create", "delete", "get", "list", "patch", "update", "watch"},
-		strategy: namespaceStrategy(s),
-		types:    corev1.AddToScheme,
-		object:   func() store.Object { return new(corev1.Namespace) },
-		list:     func() runtime.Object { return new(corev1.NamespaceList) },
+		strategy: namespaceStrategy(s), admit: (*Server).admitNamespace,
+		types:  corev1.AddToScheme,
+		object: func() store.Object { return new(corev1.Namespace) },
+		list:   func() runtime.Object { return new(corev1.NamespaceList) },
 		columns: []metav1.TableColumnDefinition{
 			column("Name", "string", 0, "Name of the namespace."),
 			column("Status", "string", 0, "Active or Terminating."),

@@ -21,10 +21,10 @@ func podKind(s *Server) *kind {
 	k := &kind{
 		version: "v1", name: "pods", singular: "pod", kind: "Pod", short: []string{"po"}, categories: []string{"all"},
 		namespaced: true, verbs: allVerbs, subresources: []subresource{podBinding(), podLog(), podExec(), podAttach(), podPortForward(), podEphemeralContainers(cfg), podResize(cfg), podEviction()},
-		strategy: podStrategy(s),
-		types:    corev1.AddToScheme,
-		object:   func() store.Object { return new(corev1.Pod) },
-		list:     func() runtime.Object { return new(corev1.PodList) },
+		strategy: podStrategy(s), complete: (*Server).completePod, admit: (*Server).admitPod,
+		types:  corev1.AddToScheme,
+		object: func() store.Object { return new(corev1.Pod) },
+		list:   func() runtime.Object { return new(corev1.PodList) },
 		columns: []metav1.TableColumnDefinition{
 			column("Name", "string", 0, "Name of the Pod."),
 			column("Ready", "string", 0, "Containers that are ready, of all that stay."),

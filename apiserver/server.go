@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/managedfields"
+	"k8s.io/pod-security-admission/policy"
 
 	"github.com/minikubelet/minikubelet/apiserver/rbac"
 	"github.com/minikubelet/minikubelet/apiserver/streaming"
@@ -54,6 +55,8 @@ type Config struct {
 	Streams Streams
 	// Tokens makes and checks the tokens of ServiceAccounts; nil when there are none.
 	Tokens *token.Authority
+	// MountTokens gives Pods tokens that do not say whether they want them.
+	MountTokens bool
 	// TokenFile has users with tokens of their own; nil when there are none.
 	TokenFile *TokenFile
 	// Stats tells what the node uses and does; nil when nobody counts.
@@ -63,11 +66,12 @@ type Config struct {
 
 // Server is the API. It is safe for concurrent use.
 type Server struct {
-	cfg    Config
-	codecs codecs
-	kinds  []*kind
-	byName map[schema.GroupVersionResource]*kind
-	policy *rbac.Policy
+	cfg      Config
+	codecs   codecs
+	kinds    []*kind
+	byName   map[schema.GroupVersionResource]*kind
+	policy   *rbac.Policy
+	security policy.Evaluator
 	// managers keep account of who manages which fields, and converters know the
 	// types for that; both are made when they are first needed.
 	managing   sync.Mutex
@@ -90,7 +94,7 @@ type Server struct {
 func New(cfg Config) *Server {
 	s := &Server{
 		cfg: cfg, byName: make(map[schema.GroupVersionResource]*kind),
-		policy: rbac.New(cfg.Store), flight: newPlaces("requests", inFlightMax), watches: newPlaces("watches", watchesMax),
+		security: newSecurity(), policy: rbac.New(cfg.Store), flight: newPlaces("requests", inFlightMax), watches: newPlaces("watches", watchesMax),
 		sessions: newPlaces("sessions of exec, attach and port-forward", sessionsMax),
 	}
 	s.managers = make(map[string]*managedfields.FieldManager)

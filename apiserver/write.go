@@ -96,9 +96,10 @@ func (s *Server) createNamed(r *http.Request, k *kind, o store.Object, dry bool,
 	o.SetDeletionGracePeriodSeconds(nil)
 	o.SetGeneration(0)
 	o.SetSelfLink("")
-	admitted, err := k.admitted(s, r, o, nil)
-	if err != nil {
-		return nil, err
+	if k.complete != nil {
+		if err := k.complete(s, r, o); err != nil {
+			return nil, err
+		}
 	}
 	if k.strategy.admit != nil {
 		if err := k.strategy.admit(o); err != nil {
@@ -106,10 +107,14 @@ func (s *Server) createNamed(r *http.Request, k *kind, o store.Object, dry bool,
 		}
 	}
 	errs, warnings := k.strategy.create(o)
-	warnings = append(admitted, warnings...)
 	if errs = append(checkReserved(o.GetAnnotations(), nil), errs...); len(errs) > 0 {
 		return nil, apierrors.NewInvalid(k.gvk().GroupKind(), o.GetName(), errs)
 	}
+	admitted, err := k.admitted(s, r, o, nil)
+	if err != nil {
+		return nil, err
+	}
+	warnings = append(admitted, warnings...)
 	if err := s.manage(k, o, k.object(), "", manager); err != nil {
 		return nil, err
 	}
@@ -211,15 +216,15 @@ func (s *Server) replace(r *http.Request, k *kind, o, old store.Object, sub, man
 	o.SetGeneration(old.GetGeneration())
 	o.SetGenerateName(old.GetGenerateName())
 	o.SetSelfLink("")
+	errs, warnings := k.strategy.update(o, old)
+	if errs = append(checkReserved(o.GetAnnotations(), old.GetAnnotations()), errs...); len(errs) > 0 {
+		return nil, apierrors.NewInvalid(k.gvk().GroupKind(), o.GetName(), errs)
+	}
 	admitted, err := k.admitted(s, r, o, old)
 	if err != nil {
 		return nil, err
 	}
-	errs, warnings := k.strategy.update(o, old)
 	warnings = append(admitted, warnings...)
-	if errs = append(checkReserved(o.GetAnnotations(), old.GetAnnotations()), errs...); len(errs) > 0 {
-		return nil, apierrors.NewInvalid(k.gvk().GroupKind(), o.GetName(), errs)
-	}
 	if err := s.manage(k, o, old, sub, manager); err != nil {
 		return nil, err
 	}

@@ -25,6 +25,7 @@ import (
 	"github.com/minikubelet/minikubelet/cgroups"
 	"github.com/minikubelet/minikubelet/network"
 	"github.com/minikubelet/minikubelet/podmgr"
+	"github.com/minikubelet/minikubelet/podmgr/pressure"
 	"github.com/minikubelet/minikubelet/runtime"
 	"github.com/minikubelet/minikubelet/runtime/engine"
 	"github.com/minikubelet/minikubelet/runtime/image"
@@ -277,6 +278,10 @@ func (a *Agent) openManager(context.Context) error {
 	}
 	a.volumes = volumes.New(volumes.Config{AllowedHostPaths: a.cfg.AllowedHostPaths})
 	a.stats = a.newStats()
+	nodePressure, err := a.pressure()
+	if err != nil {
+		return err
+	}
 	logMax := quantity(a.cfg.LogMaxSize)
 	a.manager.Store(podmgr.New(podmgr.Config{
 		Store: a.store, Runtime: a.runtime, Images: a.images, Cgroups: a.cgroups, Network: a.network,
@@ -284,7 +289,7 @@ func (a *Agent) openManager(context.Context) error {
 		PodsDir: a.cfg.podsDir(), NetnsDir: a.cfg.netnsDir(), LogDir: a.cfg.LogDir, PauseRoot: a.cfg.pauseRoot(),
 		LogMaxBytes: logMax.Value(), LogMaxFiles: a.cfg.LogMaxFiles,
 		NodeName: a.cfg.NodeName, HostIPs: hostIPs(), Capacity: capacity, Allocatable: allocatable,
-		Tokens: a.tokens, PodPidsMax: a.cfg.PodPidsLimit, ResolvConf: network.DefaultResolvConf,
+		Tokens: a.tokens, PodPidsMax: a.cfg.PodPidsLimit, Pressure: nodePressure, ResolvConf: network.DefaultResolvConf,
 		Node: node, Pull: a.pull, OnStatus: a.told, OnEvent: a.hooks.OnEvent,
 		OnStep: a.stats.OnStep, OnProbe: a.stats.OnProbe, Log: a.log,
 	}))
@@ -303,7 +308,8 @@ func (c *Config) nodeResources() (capacity, allocatable corev1.ResourceList, err
 	allocatable[corev1.ResourcePods] = *resource.NewQuantity(int64(c.MaxPods), resource.DecimalSI)
 	capacity = machine.ResourceList()
 	if disk, ok := diskCapacity(c.DataDir); ok {
-		capacity[corev1.ResourceEphemeralStorage], allocatable[corev1.ResourceEphemeralStorage] = disk, disk.DeepCopy()
+		left := disk.Value() - pressure.Reserved(c.evictionConfig(), pressure.NodeFS, disk.Value())
+		capacity[corev1.ResourceEphemeralStorage], allocatable[corev1.ResourceEphemeralStorage] = disk, *resource.NewQuantity(max(left, 0), resource.BinarySI)
 	}
 	return capacity, allocatable, nil
 }

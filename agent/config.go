@@ -84,6 +84,26 @@ type Config struct {
 	// ReservedCPU and ReservedMemory are kept back from Pods for the machine.
 	ReservedCPU    string `json:"reservedCPU,omitempty"`
 	ReservedMemory string `json:"reservedMemory,omitempty"`
+	// EvictionHard has what the node must have left, by signal (memory.available,
+	// nodefs.available, nodefs.inodesFree, imagefs.available, imagefs.inodesFree,
+	// pid.available), as 100Mi or 10%; below it Pods are evicted. nil: the kubelet's
+	// defaults. EvictionSoft is the same for Pods that are evicted after
+	// EvictionSoftGracePeriod, and EvictionMinimumReclaim what has to be left beyond it.
+	EvictionHard            map[string]string `json:"evictionHard,omitempty"`
+	EvictionSoft            map[string]string `json:"evictionSoft,omitempty"`
+	EvictionSoftGracePeriod map[string]string `json:"evictionSoftGracePeriod,omitempty"`
+	EvictionMinimumReclaim  map[string]string `json:"evictionMinimumReclaim,omitempty"`
+	// EvictionPressureTransitionPeriod is how long a condition of pressure stays after it
+	// was last seen.
+	EvictionPressureTransitionPeriod string `json:"evictionPressureTransitionPeriod,omitempty"`
+	// EvictionMaxPodGracePeriod is how many seconds a Pod has at most that a soft
+	// threshold evicts.
+	EvictionMaxPodGracePeriod int64 `json:"evictionMaxPodGracePeriod,omitempty"`
+	// ImageGCHighThresholdPercent is how full the images' file system may be before unused
+	// images are removed, and ImageGCLowThresholdPercent how full it may be then.
+	ImageGCHighThresholdPercent int `json:"imageGCHighThresholdPercent,omitempty"`
+	ImageGCLowThresholdPercent  int `json:"imageGCLowThresholdPercent,omitempty"`
+
 	// ShutdownPods ends the Pods when the agent is asked to end by SIGTERM or SIGINT.
 	ShutdownPods bool `json:"shutdownPods,omitempty"`
 	// ShutdownGracePeriod is how long Pods have in all when the machine shuts down or,
@@ -115,6 +135,10 @@ func DefaultConfig() Config {
 		LogMaxSize:  "10Mi",
 		LogMaxFiles: 5,
 		MaxPods:     110,
+
+		EvictionPressureTransitionPeriod: "5m",
+		ImageGCHighThresholdPercent:      85,
+		ImageGCLowThresholdPercent:       80,
 	}
 }
 
@@ -205,7 +229,7 @@ func (c *Config) complete() error {
 			errs = append(errs, fmt.Errorf("%s %q: must be a quantity such as 10Mi or 500m", name, v))
 		}
 	}
-	errs = append(errs, c.checkShutdown())
+	errs = append(errs, c.checkShutdown(), c.checkEviction())
 	if c.LogMaxFiles < 2 {
 		errs = append(errs, fmt.Errorf("logMaxFiles %d: must be at least 2, one to write and one that was rotated", c.LogMaxFiles))
 	}

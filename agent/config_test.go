@@ -64,6 +64,11 @@ func TestConfigIsInTheDocuments(t *testing.T) {
 	if err := got.LoadFile(file, false); err != nil {
 		t.Fatal(err)
 	}
+	for _, m := range []*map[string]string{&got.EvictionSoft, &got.EvictionSoftGracePeriod, &got.EvictionMinimumReclaim} {
+		if len(*m) == 0 {
+			*m = nil
+		}
+	}
 	if len(got.ShutdownGracePeriodByPodPriority) == 0 {
 		got.ShutdownGracePeriodByPodPriority = nil
 	}

@@ -106,6 +106,9 @@ func (a *Agent) nodeStatus(s *corev1.NodeStatus) error {
 	if a.shuttingDown.Load() {
 		ready.Status, ready.Reason, ready.Message = corev1.ConditionFalse, "KubeletNotReady", "node is shutting down"
 	}
+	for _, c := range a.pressureConditions() {
+		setCondition(s, c)
+	}
 	setCondition(s, ready)
 	setCondition(s, corev1.NodeCondition{Type: corev1.NodeNetworkUnavailable, Status: conditionOf(a.network == nil), Reason: "PodNetwork"})
 	return nil

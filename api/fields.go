@@ -41,7 +41,6 @@ const (
 	gone        = "removed from Kubernetes"
 	noWindows   = "this node runs Linux containers only"
 	noResource  = "this node has no such resource"
-	storageNote = "ephemeral storage is not measured yet"
 	serverSets  = "set by the node"
 )
 
@@ -94,8 +93,8 @@ var fields = []rule{
 	{path: "spec.topologySpreadConstraints", level: Warned, note: noScheduler},
 	{path: "spec.schedulingGates", level: Refused, note: "nothing here would lift the gate, so that the Pod could never start"},
 	{path: "spec.schedulingGroup", level: Warned, note: noScheduler},
-	{path: "spec.priorityClassName", level: Supported, note: "gives the priority to Pods over the API; Pods are not pre-empted"},
-	{path: "spec.priority", level: NoEffect, note: "Pods are not pre-empted or evicted by priority"},
+	{path: "spec.priorityClassName", level: Supported, note: "gives the priority to Pods over the API; in manifests only system-node-critical and system-cluster-critical do, else set spec.priority"},
+	{path: "spec.priority", level: Supported},
 	{path: "spec.preemptionPolicy", level: NoEffect, note: noScheduler},
 	{path: "spec.readinessGates", level: Supported, note: "over the API only: somebody has to set the conditions, through pods/status"},
 	{path: "spec.runtimeClassName", level: Refused, note: "RuntimeClasses do not exist on this node yet"},
@@ -103,7 +102,7 @@ var fields = []rule{
 	{path: "spec.overhead[cpu]", level: Supported},
 	{path: "spec.overhead[memory]", level: Supported},
 	{path: "spec.overhead[hugepages-*]", level: Supported},
-	{path: "spec.overhead[ephemeral-storage]", level: Warned, note: storageNote},
+	{path: "spec.overhead[ephemeral-storage]", level: Supported},
 	{path: "spec.overhead[*]", level: Refused, note: noResource},
 	{path: "spec.os.name", level: Refused, accept: []string{"linux"}, note: noWindows},
 	{path: "spec.hostUsers", level: Refused, accept: []string{"true"}, note: "user namespaces are not offered yet; remove the field"},
@@ -158,12 +157,12 @@ var fields = []rule{
 	{path: "spec.containers[].resources.limits[cpu]", level: Supported},
 	{path: "spec.containers[].resources.limits[memory]", level: Supported},
 	{path: "spec.containers[].resources.limits[hugepages-*]", level: Supported},
-	{path: "spec.containers[].resources.limits[ephemeral-storage]", level: Warned, note: storageNote},
+	{path: "spec.containers[].resources.limits[ephemeral-storage]", level: Supported},
 	{path: "spec.containers[].resources.limits[*]", level: Refused, note: noResource},
 	{path: "spec.containers[].resources.requests[cpu]", level: Supported},
 	{path: "spec.containers[].resources.requests[memory]", level: Supported},
 	{path: "spec.containers[].resources.requests[hugepages-*]", level: Supported},
-	{path: "spec.containers[].resources.requests[ephemeral-storage]", level: Warned, note: storageNote},
+	{path: "spec.containers[].resources.requests[ephemeral-storage]", level: Supported},
 	{path: "spec.containers[].resources.requests[*]", level: Refused, note: noResource},
 	{path: "spec.containers[].resources.claims", level: Refused, note: noClaims},
 	{path: "spec.containers[].resizePolicy", level: Supported},

@@ -208,7 +208,6 @@ func TestUnsupportedFields(t *testing.T) {
 		{"volumes: [{name: v, emptyDir: {medium: HugePages-1e999999999}}]", "spec.volumes[0].emptyDir.medium: Forbidden"},
 		{"initContainers: [{name: i, image: b, securityContext: {windowsOptions: {}}}]", "spec.initContainers[0].securityContext.windowsOptions: Forbidden"},
 		{"CONTAINER resources: {limits: {nvidia.com/gpu: 1}}", "spec.containers[0].resources.limits[nvidia.com/gpu]: Forbidden: this node has no such"},
-		{"CONTAINER resources: {limits: {ephemeral-storage: 1Gi}}", "warning spec.containers[0].resources.limits[ephemeral-storage]: has no effect"},
 		{"CONTAINER securityContext: {windowsOptions: {}}", "spec.containers[0].securityContext.windowsOptions: Forbidden"},
 	}
 	for _, tt := range tests {

@@ -3,6 +3,7 @@
 package podmgr
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/minikubelet/minikubelet/cgroups"
 	"github.com/minikubelet/minikubelet/podmgr/plan"
+	"github.com/minikubelet/minikubelet/podmgr/pressure"
 )
 
 // admitted are the effective requests of the Pods that have a place on the node.
@@ -20,30 +22,45 @@ type admitted map[types.UID]corev1.ResourceList
 // admit decides once for each Pod whether its effective requests fit into what is
 // left of the node, as the kubelet's admission does. A Pod that was started
 // before has its place already.
-func (w *worker) admit() {
+func (w *worker) admit(ctx context.Context) {
 	w.mu.Lock()
 	pod, started := w.pod, w.pod.Status.StartTime != nil
 	w.mu.Unlock()
 	if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
 		return
 	}
-	refusal := w.m.place(pod, started)
+	refusal, missing := w.m.place(pod, started)
+	if len(missing) > 0 && pressure.Critical(pod) {
+		err := w.m.preempt(ctx, pod, missing)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			refusal = &plan.Refusal{Reason: "UnexpectedAdmissionError", Message: "Unexpected error while attempting to recover from admission failure: " + err.Error()}
+		default:
+			refusal, _ = w.m.place(pod, true)
+		}
+	}
 	w.mu.Lock()
 	w.refused = refusal
 	w.mu.Unlock()
 }
 
-// place gives a Pod its place, or the reason why there is none.
-func (m *Manager) place(pod *corev1.Pod, sure bool) *plan.Refusal {
+// place gives a Pod its place, or the reason why there is none, with all that is
+// missing if that is the reason.
+func (m *Manager) place(pod *corev1.Pod, sure bool) (*plan.Refusal, []pressure.Shortage) {
 	requests := cgroups.EffectiveOf(pod).Requests
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !sure {
 		if m.closing {
-			return &plan.Refusal{Reason: reasonNodeShutdown, Message: nodeShutdownMessage}
+			return &plan.Refusal{Reason: reasonNodeShutdown, Message: nodeShutdownMessage}, nil
 		}
-		if r := refusal(m.cfg.Allocatable, m.placed, requests); r != nil {
-			return r
+		if why, ok := pressure.Admits(m.conditions, pod, cgroups.QOSClass(pod)); !ok {
+			return &plan.Refusal{Reason: reasonEvicted, Message: why}, nil
+		}
+		if refusal, missing := refusal(m.cfg.Allocatable, m.placed, requests); refusal != nil {
+			return refusal, missing
 		}
 	}
 	m.placed[pod.UID] = requests
@@ -52,7 +69,7 @@ func (m *Manager) place(pod *corev1.Pod, sure bool) *plan.Refusal {
 		m.updateQOS()
 	}
 	m.allocateResizes() // of this Pod, when an earlier agent left one pending
-	return nil
+	return nil, nil
 }
 
 // updateQOS gives the burstable Pods together what they ask for; m.mu is held.
@@ -67,10 +84,18 @@ func (m *Manager) updateQOS() {
 }
 
 // refusal compares with what is left beside placed. CPU is counted in thousandths,
-// all else in units, as in the kubelet's messages.
-func refusal(allocatable corev1.ResourceList, placed admitted, requests corev1.ResourceList) *plan.Refusal {
-	if max, ok := allocatable[corev1.ResourcePods]; ok && int64(len(placed)) >= max.Value() {
-		return insufficient(corev1.ResourcePods, 1, int64(len(placed)), max.Value())
+// all else in units, as in the kubelet's messages. The first shortage is the reason.
+func refusal(allocatable corev1.ResourceList, placed admitted, requests corev1.ResourceList) (first *plan.Refusal, missing []pressure.Shortage) {
+	short := func(name corev1.ResourceName, wanted, used, total int64) {
+		if wanted > total-used {
+			if first == nil {
+				first = insufficient(name, wanted, used, total)
+			}
+			missing = append(missing, pressure.Shortage{Name: name, Amount: wanted - (total - used)})
+		}
+	}
+	if max, ok := allocatable[corev1.ResourcePods]; ok {
+		short(corev1.ResourcePods, 1, int64(len(placed)), max.Value())
 	}
 	for _, name := range slices.Sorted(maps.Keys(requests)) {
 		quantity := requests[name]
@@ -82,12 +107,9 @@ func refusal(allocatable corev1.ResourceList, placed admitted, requests corev1.R
 		for _, other := range placed {
 			used += amount(name, other)
 		}
-		wanted, total := amount(name, requests), amount(name, corev1.ResourceList{name: capacity})
-		if wanted > total-used {
-			return insufficient(name, wanted, used, total)
-		}
+		short(name, amount(name, requests), used, amount(name, corev1.ResourceList{name: capacity}))
 	}
-	return nil
+	return first, missing
 }
 
 func isHugePage(name corev1.ResourceName) bool {

@@ -111,7 +111,7 @@ func (m *Manager) allocateResize(w *worker) {
 	requests := cgroups.EffectiveOf(desired).Requests
 	others := maps.Clone(m.placed)
 	delete(others, desired.UID)
-	if r := refusal(m.cfg.Allocatable, others, requests); r != nil {
+	if r, _ := refusal(m.cfg.Allocatable, others, requests); r != nil {
 		pending := &plan.PendingResize{Desired: desired, Reason: corev1.PodReasonDeferred, Message: r.Message}
 		if name, total, over := beyond(m.cfg.Allocatable, requests); over {
 			pending.Reason = corev1.PodReasonInfeasible

@@ -56,6 +56,7 @@ type Config struct {
 	Capacity    corev1.ResourceList // of the machine
 	Allocatable corev1.ResourceList // what Pods may request in sum
 	PodPidsMax  int64               // pids of one Pod, 0: no limit
+	Pressure    Pressure
 
 	ResolvConf string // the host's; empty: /etc/resolv.conf
 	Node       spec.Node
@@ -95,6 +96,11 @@ type Manager struct {
 	// ends has the Pods that the node ends, and closing says that it takes no new ones.
 	ends    map[types.UID]*plan.End
 	closing bool
+	// conditions of pressure that the node has.
+	conditions []corev1.NodeConditionType
+	// nextStorage is when what Pods have on disk may be counted again; only
+	// watchPressure touches it.
+	nextStorage time.Time
 	// burstable has the CPU requests, in thousandths, of the placed Pods of that class.
 	burstable map[types.UID]int64
 	wg        sync.WaitGroup
@@ -159,6 +165,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	stopEvents := m.events.start()
 	defer stopEvents()
 	m.wg.Go(func() { m.prober.serve(ctx) })
+	m.wg.Go(func() { m.watchPressure(ctx) })
 	for _, resource := range []string{ConfigMaps, Secrets} {
 		m.wg.Go(func() { m.watchObjects(ctx, resource, before) })
 	}

@@ -96,7 +96,7 @@ func PreviewPods(n NodeFacts, vols *volumes.Manager, pods []*corev1.Pod) []Previ
 	for _, pod := range pods {
 		p := n.preview(vols, pod)
 		requests := cgroups.EffectiveOf(pod).Requests
-		if r := refusal(n.Allocatable, placed, requests); r != nil {
+		if r, _ := refusal(n.Allocatable, placed, requests); r != nil {
 			p.Refused = &PreviewRefusal{r.Reason, r.Message}
 		} else {
 			placed[pod.UID] = requests

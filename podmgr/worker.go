@@ -146,7 +146,7 @@ func (w *worker) run(ctx context.Context) {
 	if w.tokens != nil {
 		defer w.tokens.stop()
 	}
-	w.admit()
+	w.admit(ctx)
 	w.adopt(ctx)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()

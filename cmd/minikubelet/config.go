@@ -47,6 +47,14 @@ func (g *global) flags(cmd *cobra.Command) {
 	f.Int64Var(&g.flag.PodPidsLimit, "pod-pids-limit", 0, "processes that a Pod may have (default no limit)")
 	f.StringVar(&g.flag.ReservedCPU, "reserved-cpu", "", "CPU kept back for the machine, like 250m")
 	f.StringVar(&g.flag.ReservedMemory, "reserved-memory", "", "memory kept back for the machine, like 256Mi")
+	f.Var((*signalFlag)(&g.flag.EvictionHard), "eviction-hard", "what the node must have left, like memory.available<100Mi,nodefs.available<10% (default the kubelet's)")
+	f.Var((*signalFlag)(&g.flag.EvictionSoft), "eviction-soft", "what the node must have left for longer than eviction-soft-grace-period")
+	f.Var((*signalFlag)(&g.flag.EvictionSoftGracePeriod), "eviction-soft-grace-period", "how long there may be less, like memory.available=90s")
+	f.Var((*signalFlag)(&g.flag.EvictionMinimumReclaim), "eviction-minimum-reclaim", "what must be left beyond a threshold once it was met, like nodefs.available=500Mi")
+	f.StringVar(&g.flag.EvictionPressureTransitionPeriod, "eviction-pressure-transition-period", d.EvictionPressureTransitionPeriod, "how long the node's condition of pressure stays")
+	f.Int64Var(&g.flag.EvictionMaxPodGracePeriod, "eviction-max-pod-grace-period", 0, "seconds that a Pod has at most that a soft threshold evicts")
+	f.IntVar(&g.flag.ImageGCHighThresholdPercent, "image-gc-high-threshold-percent", d.ImageGCHighThresholdPercent, "how full the images' file system may be before unused images are removed")
+	f.IntVar(&g.flag.ImageGCLowThresholdPercent, "image-gc-low-threshold-percent", d.ImageGCLowThresholdPercent, "how full it may be then")
 	f.BoolVar(&g.flag.ShutdownPods, "shutdown-pods", false, "end the Pods, in the order of their priorities, when the agent ends")
 	f.StringVar(&g.flag.ShutdownGracePeriod, "shutdown-grace-period", "", "how long Pods have when the machine shuts down, like 30s (default they are not ended)")
 	f.StringVar(&g.flag.ShutdownGracePeriodCriticalPods, "shutdown-grace-period-critical-pods", "", "the last part of it, for critical Pods")
@@ -71,7 +79,15 @@ func fields(to, from *agent.Config) map[string]func() {
 		"registry-auth": func() { to.RegistryAuth = from.RegistryAuth }, "log-max-size": func() { to.LogMaxSize = from.LogMaxSize },
 		"log-max-files": func() { to.LogMaxFiles = from.LogMaxFiles }, "max-pods": func() { to.MaxPods = from.MaxPods },
 		"pod-pids-limit": func() { to.PodPidsLimit = from.PodPidsLimit }, "reserved-cpu": func() { to.ReservedCPU = from.ReservedCPU },
-		"reserved-memory": func() { to.ReservedMemory = from.ReservedMemory }, "shutdown-pods": func() { to.ShutdownPods = from.ShutdownPods },
+		"eviction-hard":                       func() { to.EvictionHard = from.EvictionHard },
+		"eviction-soft":                       func() { to.EvictionSoft = from.EvictionSoft },
+		"eviction-soft-grace-period":          func() { to.EvictionSoftGracePeriod = from.EvictionSoftGracePeriod },
+		"eviction-minimum-reclaim":            func() { to.EvictionMinimumReclaim = from.EvictionMinimumReclaim },
+		"eviction-pressure-transition-period": func() { to.EvictionPressureTransitionPeriod = from.EvictionPressureTransitionPeriod },
+		"eviction-max-pod-grace-period":       func() { to.EvictionMaxPodGracePeriod = from.EvictionMaxPodGracePeriod },
+		"image-gc-high-threshold-percent":     func() { to.ImageGCHighThresholdPercent = from.ImageGCHighThresholdPercent },
+		"image-gc-low-threshold-percent":      func() { to.ImageGCLowThresholdPercent = from.ImageGCLowThresholdPercent },
+		"reserved-memory":                     func() { to.ReservedMemory = from.ReservedMemory }, "shutdown-pods": func() { to.ShutdownPods = from.ShutdownPods },
 		"shutdown-grace-period":                 func() { to.ShutdownGracePeriod = from.ShutdownGracePeriod },
 		"shutdown-grace-period-critical-pods":   func() { to.ShutdownGracePeriodCriticalPods = from.ShutdownGracePeriodCriticalPods },
 		"shutdown-grace-period-by-pod-priority": func() { to.ShutdownGracePeriodByPodPriority = from.ShutdownGracePeriodByPodPriority },

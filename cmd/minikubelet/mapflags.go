@@ -41,3 +41,37 @@ func (p *priorityFlag) String() string {
 
 // Type is part of pflag.Value.
 func (p *priorityFlag) Type() string { return "priority=seconds" }
+
+// signalFlag is an amount by signal: memory.available<100Mi, or with = in place of <.
+// An empty text is an empty map.
+type signalFlag map[string]string
+
+// Set is part of pflag.Value.
+func (f *signalFlag) Set(text string) error {
+	if *f == nil {
+		*f = signalFlag{}
+	}
+	for entry := range strings.SplitSeq(text, ",") {
+		if entry == "" {
+			continue
+		}
+		at := strings.IndexAny(entry, "<=")
+		if at < 0 {
+			return fmt.Errorf("%q: must be like memory.available<100Mi", entry)
+		}
+		(*f)[strings.TrimSpace(entry[:at])] = strings.TrimSpace(entry[at+1:])
+	}
+	return nil
+}
+
+// String is part of pflag.Value.
+func (f *signalFlag) String() string {
+	var entries []string
+	for _, signal := range slices.Sorted(maps.Keys(*f)) {
+		entries = append(entries, signal+"<"+(*f)[signal])
+	}
+	return strings.Join(entries, ",")
+}
+
+// Type is part of pflag.Value.
+func (f *signalFlag) Type() string { return "signal<amount" }

@@ -9,11 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stallTrigger asks to be told when tasks waited for memory for 150 ms of 1 s.
-const stallTrigger = "some 150000 1000000"
+// stallTrigger asks to be told when tasks waited for memory for 200 ms of 2 s, the
+// window that the kernel gives without CAP_SYS_RESOURCE, too.
+const stallTrigger = "some 200000 2000000"
 
 // MemoryStalls signals that the machine is short of memory as soon as its kernel sees
-// it (Documentation/accounting/psi.rst), at most once a second, until ctx ends. A
+// it (Documentation/accounting/psi.rst), at most once every two seconds, until ctx ends. A
 // kernel without PSI never signals.
 func MemoryStalls(ctx context.Context, log *slog.Logger) <-chan struct{} {
 	stalls := make(chan struct{}, 1)

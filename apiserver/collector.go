@@ -60,7 +60,7 @@ func (s *Server) Collect(ctx context.Context) error {
 	}
 	err := restart()
 	for err == nil {
-		wait, cancel := context.WithCancel(ctx)
+		wait, cancel := ctx, context.CancelFunc(func() {})
 		if !c.work() {
 			wait, cancel = context.WithTimeout(ctx, collectAgain)
 		}
@@ -165,16 +165,26 @@ func (c *collector) forget(me id) {
 	delete(c.owners, me)
 }
 
-// work does what there is to do; false when something has to be tried again.
+// work does what there is to do; false when something has to be tried again. What it
+// finds to be looked at meanwhile is done too, each object once: what it changes
+// comes back as an event.
 func (c *collector) work() bool {
-	ok := true
-	for me := range c.objects {
-		if c.done(c.object(me), "object", me.kind.name+" "+me.namespace+"/"+me.name) {
-			delete(c.objects, me)
-		} else {
-			ok = false
+	seen, failed := make(map[id]bool), make(map[id]bool)
+	for len(c.objects) > 0 {
+		round := c.objects
+		c.objects = make(map[id]bool)
+		for me := range round {
+			if seen[me] {
+				continue
+			}
+			seen[me] = true
+			if !c.done(c.object(me), "object", me.kind.name+" "+me.namespace+"/"+me.name) {
+				failed[me] = true
+			}
 		}
 	}
+	c.objects = failed
+	ok := len(failed) == 0
 	for ns := range c.spaces {
 		if c.done(c.s.emptyNamespace(ns), "namespace", ns) {
 			delete(c.spaces, ns)

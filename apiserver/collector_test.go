@@ -136,6 +136,36 @@ func TestForegroundWaitsForItsDependents(t *testing.T) {
 	b.eventually("", b.maps)
 }
 
+// What one object's turn finds must not be left until the next change: the order in
+// which the objects come is not the same each time.
+func TestWhatWorkFindsIsDone(t *testing.T) {
+	b := newBench(t)
+	b.space("default")
+	api := b.client("")
+	c := &collector{s: b.server, byResource: make(map[string]*kind)}
+	for _, k := range b.server.kinds {
+		if k.name == "configmaps" {
+			c.byResource[k.name] = k
+		}
+	}
+	for i := range 64 {
+		owner := configMap(t, api, fmt.Sprint("a", i), nil)
+		child := configMap(t, api, fmt.Sprint("c", i), []string{"example.com/hold"}, owner)
+		if err := api.CoreV1().ConfigMaps("default").Delete(t.Context(), owner.Name, metav1.DeleteOptions{PropagationPolicy: ptr.To(metav1.DeletePropagationForeground)}); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.begin(); err != nil {
+			t.Fatal(err)
+		}
+		c.objects = map[id]bool{idOf(c.byResource["configmaps"], owner): true} // as when it alone has changed
+		c.work()
+		now, err := api.CoreV1().ConfigMaps("default").Get(t.Context(), child.Name, metav1.GetOptions{})
+		if err != nil || now.DeletionTimestamp == nil {
+			t.Fatalf("%s was found and not worked on: %v", child.Name, err)
+		}
+	}
+}
+
 func TestObjectsWithoutOwnersGo(t *testing.T) {
 	b := newBench(t)
 	b.space("default")

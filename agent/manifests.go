@@ -20,6 +20,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/minikubelet/minikubelet/api"
+	"github.com/minikubelet/minikubelet/apiserver"
 	"github.com/minikubelet/minikubelet/podmgr"
 	"github.com/minikubelet/minikubelet/store"
 )
@@ -109,12 +110,14 @@ func (m *manifests) run(ctx context.Context) error {
 }
 
 // objectsGone signals that a Pod or another object that may be from a file left
-// the store: its successor may come now.
+// the store, so that its successor may come now, or that there is a class that Pods
+// may name.
 func (m *manifests) objectsGone(ctx context.Context) <-chan struct{} {
 	watched := []string{podmgr.Pods}
 	for _, kind := range api.ManifestKinds() {
 		watched = append(watched, kind.Resource)
 	}
+	classes := []string{"priorityclasses", podmgr.RuntimeClasses}
 	gone := make(chan struct{}, 1)
 	go func() {
 		w := m.store.Watch(store.All, m.store.Revision())
@@ -127,7 +130,7 @@ func (m *manifests) objectsGone(ctx context.Context) <-chan struct{} {
 			} else if err != nil {
 				return
 			}
-			if err != nil || e.Type == store.Deleted && slices.Contains(watched, e.Resource) {
+			if err != nil || e.Type == store.Deleted && slices.Contains(watched, e.Resource) || e.Type == store.Added && slices.Contains(classes, e.Resource) {
 				select {
 				case gone <- struct{}{}:
 				default:
@@ -274,6 +277,12 @@ func (m *manifests) sync() error {
 	for key, pod := range wanted {
 		if old := stored[key]; anew != nil && old != nil && old.Annotations[annotationSource] == "file" && anew(old) {
 			errs = append(errs, m.end(old, "the node's shutdown ended it; it starts anew"))
+			continue
+		}
+		pod = pod.DeepCopy()
+		if err := apiserver.ResolveClasses(m.store, pod); err != nil {
+			path := pod.Annotations[annotationFile]
+			m.tell(path, fmt.Sprintf("%s: %v", path, err))
 			continue
 		}
 		errs = append(errs, m.bring(pod, stored[key]))

@@ -15,6 +15,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/minikubelet/minikubelet/api"
+	"github.com/minikubelet/minikubelet/apiserver"
 	"github.com/minikubelet/minikubelet/podmgr"
 	"github.com/minikubelet/minikubelet/runtime"
 	"github.com/minikubelet/minikubelet/runtime/image"
@@ -131,6 +132,9 @@ func (f *foreground) add(pod *corev1.Pod, c *Console) error {
 	pod.UID = uuid.NewUUID()
 	pod.CreationTimestamp = metav1.Now()
 	pod.Spec.NodeName = f.agent.cfg.NodeName
+	if err := apiserver.ResolveClasses(f.agent.store, pod); err != nil {
+		return err
+	}
 	if pod.Annotations == nil {
 		pod.Annotations = make(map[string]string)
 	}

@@ -194,7 +194,6 @@ func TestUnsupportedFields(t *testing.T) {
 	// warning when it starts with "warning ".
 	tests := []struct{ spec, want string }{
 		{"nodeName: other", `spec.nodeName: Forbidden: "other": the Pod is meant for another node; supported: node1`},
-		{"runtimeClassName: kata", "spec.runtimeClassName: Forbidden"},
 		{"hostUsers: false", "spec.hostUsers: Forbidden"},
 		{"setHostnameAsFQDN: true", "spec.setHostnameAsFQDN: Forbidden"},
 		{"securityContext: {seccompProfile: {type: Localhost, localhostProfile: a}}", `spec.securityContext.seccompProfile.type: Forbidden: "Localhost"`},

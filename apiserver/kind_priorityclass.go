@@ -48,7 +48,7 @@ func priorityClassKind(s *Server) *kind {
 	}
 	k.strategy.admit = func(o store.Object) error {
 		p := o.(*schedulingv1.PriorityClass)
-		other, err := s.defaultPriority()
+		other, err := defaultPriority(s.cfg.Store)
 		if err != nil || !p.GlobalDefault || other == nil || other.Name == p.Name {
 			return err
 		}
@@ -75,9 +75,9 @@ func systemPriorities() []*schedulingv1.PriorityClass {
 
 // defaultPriority is the class of Pods that name none, nil when there is no such
 // class.
-func (s *Server) defaultPriority() (*schedulingv1.PriorityClass, error) {
+func defaultPriority(s *store.Store) (*schedulingv1.PriorityClass, error) {
 	var found *schedulingv1.PriorityClass
-	err := each(s.cfg.Store, "priorityclasses", "", func(p *schedulingv1.PriorityClass) error {
+	err := each(s, "priorityclasses", "", func(p *schedulingv1.PriorityClass) error {
 		if p.GlobalDefault && (found == nil || p.Value < found.Value) {
 			found = p
 		}

@@ -21,8 +21,10 @@ func podStrategy(s *Server) *strategy {
 			p := o.(*corev1.Pod)
 			p.Generation, p.Status = 1, corev1.PodStatus{Phase: corev1.PodPending}
 			api.Default(p)
-			if err := s.prioritize(p); err != nil {
-				return err
+			for _, step := range []func(*store.Store, *corev1.Pod) error{prioritize, takeRuntimeClass} {
+				if err := step(cfg.Store, p); err != nil {
+					return err
+				}
 			}
 			return s.place(p)
 		},

@@ -92,6 +92,9 @@ func (w *worker) setStage(stage *sandboxStage) {
 // prepareSandbox makes what a container needs before it can be created.
 func (w *worker) prepareSandbox(ctx context.Context, pod *corev1.Pod, stage *sandboxStage) error {
 	cfg := &w.m.cfg
+	if err := w.m.checkRuntime(pod); err != nil {
+		return err
+	}
 	dir := w.podDir(pod)
 	for _, d := range []string{dir, filepath.Join(dir, "containers")} {
 		if err := os.MkdirAll(d, 0o750); err != nil {

@@ -332,27 +332,3 @@ func hostIPs() []string {
 	defer conn.Close()
 	return []string{conn.LocalAddr().(*net.UDPAddr).IP.String()}
 }
-
-// OpenImages opens as much of a node as work on its images needs.
-func OpenImages(ctx context.Context, cfg Config, log *slog.Logger) (_ *Agent, err error) {
-	if err := cfg.complete(); err != nil {
-		return nil, err
-	}
-	a := &Agent{cfg: cfg, log: log}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, a.Close())
-		}
-	}()
-	for _, step := range []func(context.Context) error{a.openDirs, a.openEngine, a.openImages} {
-		if err := step(ctx); err != nil {
-			return nil, err
-		}
-	}
-	return a, nil
-}
-
-// Pull makes an image available with the node's mirrors and credentials.
-func (a *Agent) Pull(ctx context.Context, ref string, progress func(image.Progress)) (image.Image, error) {
-	return a.images.Pull(ctx, ref, image.PullOptions{Credentials: a.pullAuth, HostsDir: a.cfg.RegistryHosts, Progress: progress})
-}

@@ -169,7 +169,9 @@ func (f *front) run(ctx context.Context) error {
 	go f.collect(ctx)
 	go f.schedule(ctx)
 	go f.keepAccounts(ctx)
-	go func() { done <- apiserver.Serve(ctx, f.socket, nil, f.server.Trusted(), f.agent.log) }()
+	go func() {
+		done <- apiserver.Serve(ctx, f.socket, nil, newOwnAPI(f.agent, f.server.Trusted()), f.agent.log)
+	}()
 	if f.tcp == nil {
 		return <-done
 	}

@@ -23,13 +23,18 @@ import (
 )
 
 func imageCommand(g *global) *cobra.Command {
-	cmd := &cobra.Command{Use: "image", Short: "Import, pull, list and remove images"}
+	cmd := &cobra.Command{
+		Use: "image", Short: "Import, pull, list and remove images",
+		Long: `image works on the node's images, those that its Pods find, with or without a
+running agent. Pods that wait for an image go on as soon as it is there.`,
+		Example: "  minikubelet image import app.tar\n  minikubelet image pull docker.io/library/busybox:1.36\n  minikubelet image ls",
+	}
 	cmd.AddCommand(imageImport(g), imagePull(g), imageList(g), imageRemove(g))
 	return cmd
 }
 
-// withImages opens the node for work on its images.
-func (g *global) withImages(cmd *cobra.Command, fn func(a *agent.Agent, w *progress) error) (err error) {
+// withImages opens the node, or the agent that runs there, for work on its images.
+func (g *global) withImages(cmd *cobra.Command, fn func(images agent.ImageStore, w *progress) error) (err error) {
 	cfg, err := g.config(cmd)
 	if err != nil {
 		return err
@@ -40,12 +45,12 @@ func (g *global) withImages(cmd *cobra.Command, fn func(a *agent.Agent, w *progr
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT)
 	defer stop()
 	cmd.SetContext(ctx)
-	a, err := agent.OpenImages(ctx, cfg, g.logger(slog.LevelWarn))
+	images, err := agent.OpenImages(ctx, cfg, g.logger(slog.LevelWarn))
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, a.Close()) }()
-	return fn(a, &progress{w: os.Stderr, terminal: term.IsTerminal(int(os.Stderr.Fd()))})
+	defer func() { err = errors.Join(err, images.Close()) }()
+	return fn(images, &progress{w: os.Stderr, terminal: term.IsTerminal(int(os.Stderr.Fd()))})
 }
 
 // progress is a moving line on a terminal and nothing elsewhere.
@@ -71,12 +76,15 @@ func imageImport(g *global) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "import FILE...",
 		Short: "Import image archives (OCI or docker, plain, gzip or zstd)",
-		Args:  cobra.MinimumNArgs(1),
+		Long: `import takes in archives as docker save, podman save, skopeo and buildkit write
+them. An archive that names no image needs --name.`,
+		Example: "  minikubelet image import app.tar\n  docker save app:v1 >app.tar && minikubelet image import app.tar",
+		Args:    someArgs("an archive", "app.tar"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return g.withImages(cmd, func(a *agent.Agent, p *progress) error {
+			return g.withImages(cmd, func(images agent.ImageStore, p *progress) error {
 				var all []image.Image
 				for _, file := range args {
-					list, err := a.Images().ImportFile(cmd.Context(), file, image.ImportOptions{Name: name, Progress: p.show(file)})
+					list, err := images.Import(cmd.Context(), file, name, p.show(file))
 					if err != nil {
 						return err
 					}
@@ -94,12 +102,15 @@ func imagePull(g *global) *cobra.Command {
 	return &cobra.Command{
 		Use:   "pull IMAGE...",
 		Short: "Pull images from their registries",
-		Args:  cobra.MinimumNArgs(1),
+		Long: `pull fetches images, over the mirrors of --registry-hosts and with the
+credentials of --registry-auth, where there are any.`,
+		Example: "  minikubelet image pull docker.io/library/busybox:1.36\n  minikubelet image pull localhost:5000/app:v1 --registry-auth ~/.docker/config.json",
+		Args:    someArgs("an image", "docker.io/library/busybox:1.36"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return g.withImages(cmd, func(a *agent.Agent, p *progress) error {
+			return g.withImages(cmd, func(images agent.ImageStore, p *progress) error {
 				var all []image.Image
 				for _, ref := range args {
-					img, err := a.Pull(cmd.Context(), ref, p.show(ref))
+					img, err := images.Pull(cmd.Context(), ref, p.show(ref))
 					if err != nil {
 						return err
 					}
@@ -113,12 +124,13 @@ func imagePull(g *global) *cobra.Command {
 
 func imageList(g *global) *cobra.Command {
 	return &cobra.Command{
-		Use:   "ls",
-		Short: "List the images of this node",
-		Args:  noArgs(""),
+		Use:     "ls",
+		Short:   "List the images of this node",
+		Example: "  minikubelet image ls\n  minikubelet image ls -o json | jq -r '.[].Name'",
+		Args:    noArgs(""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return g.withImages(cmd, func(a *agent.Agent, _ *progress) error {
-				list, err := a.Images().List(cmd.Context())
+			return g.withImages(cmd, func(images agent.ImageStore, _ *progress) error {
+				list, err := images.List(cmd.Context())
 				if err != nil {
 					return err
 				}
@@ -133,12 +145,15 @@ func imageRemove(g *global) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rm IMAGE...",
 		Short: "Remove images",
-		Args:  cobra.MinimumNArgs(1),
+		Long: `rm removes images by name, or by ID or digest with all their names. One that
+containers were made from stays, unless --force is given: they keep running.`,
+		Example: "  minikubelet image rm docker.io/library/busybox:1.36",
+		Args:    someArgs("an image", "docker.io/library/busybox:1.36"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return g.withImages(cmd, func(a *agent.Agent, _ *progress) error {
+			return g.withImages(cmd, func(images agent.ImageStore, _ *progress) error {
 				var errs []error
 				for _, ref := range args {
-					names, err := a.Images().Remove(cmd.Context(), ref, force)
+					names, err := images.Remove(cmd.Context(), ref, force)
 					if err == nil && len(names) == 0 {
 						err = fmt.Errorf("image %s: not on this node", ref)
 					}

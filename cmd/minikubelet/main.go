@@ -100,6 +100,16 @@ func noArgs(hint string) cobra.PositionalArgs {
 	}
 }
 
+// someArgs wants one argument or more.
+func someArgs(what, example string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return fmt.Errorf("%s needs %s: write for example %s %s", cmd.Name(), what, cmd.CommandPath(), example)
+		}
+		return nil
+	}
+}
+
 // needRoot tells at once what would otherwise fail at the first directory.
 func needRoot() error {
 	if uid := os.Geteuid(); uid != 0 {

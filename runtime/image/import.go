@@ -24,7 +24,7 @@ type ImportOptions struct {
 	Name     string         // the image's name; needed when the archive has none, wins when it has one, an error when it has several images
 	Size     int64          // bytes to be read, for the progress; 0: unknown
 	Progress func(Progress) // as in PullOptions
-	subject  string         // how errors call the archive
+	Subject  string         // how errors call the archive; "" for "image archive"
 	labels   map[string]string
 }
 
@@ -34,13 +34,13 @@ type ImportOptions struct {
 // only a tag, and of RepoTags, normalised. On an error no name in the store has changed, unless the last steps failed, which
 // only write records. The error is an *Error or an *InvalidNameError.
 func (s *Store) Import(ctx context.Context, r io.Reader, o ImportOptions) ([]Image, error) {
-	if o.subject == "" {
-		o.subject = "image archive"
+	if o.Subject == "" {
+		o.Subject = "image archive"
 	}
 	ctx = s.within(ctx)
 	ctx, lease, release, err := s.lease(ctx)
 	if err != nil {
-		return nil, &Error{Subject: o.subject, Err: err}
+		return nil, &Error{Subject: o.Subject, Err: err}
 	}
 	defer release()
 
@@ -48,17 +48,17 @@ func (s *Store) Import(ctx context.Context, r io.Reader, o ImportOptions) ([]Ima
 	m := newMeter(s.limits)
 	plain, err := decompress(seen.countFile(contextReader(ctx, r), o.Size), m)
 	if err != nil {
-		return nil, classify(o.subject, err)
+		return nil, classify(o.Subject, err)
 	}
 	defer plain.Close()
 	a := archiveReader{store: s.content(), meter: m, refs: "import-" + lease.ID}
 	contents, err := a.read(ctx, plain)
 	if err != nil {
-		return nil, classify(o.subject, err)
+		return nil, classify(o.Subject, err)
 	}
 	contents, err = named(contents, o.Name)
 	if err != nil {
-		return nil, classify(o.subject, err)
+		return nil, classify(o.Subject, err)
 	}
 	for _, c := range contents {
 		err := s.unpack(ctx, c.target, nil, seen)
@@ -70,14 +70,14 @@ func (s *Store) Import(ctx context.Context, r io.Reader, o ImportOptions) ([]Ima
 				err = fmt.Errorf("%w: %s: %w", ErrCorrupt, c.names[0], err)
 			}
 			if s.scrub(ctx, c.target) {
-				err = fmt.Errorf("%w: %w", errScrubbed, err)
+				err = fmt.Errorf("%w: %w", ErrScrubbed, err)
 			}
-			return nil, classify(o.subject, err)
+			return nil, classify(o.Subject, err)
 		}
 	}
 	imported, err := s.record(ctx, contents, o.labels)
 	if err != nil {
-		return nil, classify(o.subject, err)
+		return nil, classify(o.Subject, err)
 	}
 	seen.done()
 	return imported, nil
@@ -145,9 +145,9 @@ func (s *Store) ImportFile(ctx context.Context, path string, o ImportOptions) ([
 	if info.IsDir() {
 		return nil, &Error{Subject: path, Err: errors.New("it is a directory; an image archive is a file")}
 	}
-	o.subject, o.Size = path, info.Size()
+	o.Subject, o.Size = path, info.Size()
 	imported, err := s.Import(ctx, f, o)
-	if errors.Is(err, errScrubbed) {
+	if errors.Is(err, ErrScrubbed) {
 		if _, err := f.Seek(0, io.SeekStart); err != nil {
 			return nil, err
 		}

@@ -48,7 +48,7 @@ func (s *Store) Pull(ctx context.Context, ref string, o PullOptions) (Image, err
 		return Image{}, &Error{Subject: name, Err: err}
 	}
 	img, err := s.fetch(leases.WithLease(ctx, lease.ID), name, o)
-	if errors.Is(err, errScrubbed) {
+	if errors.Is(err, ErrScrubbed) {
 		img, err = s.fetch(leases.WithLease(ctx, lease.ID), name, o)
 	}
 	switch kindOf(err) {
@@ -101,7 +101,7 @@ func (s *Store) fetch(ctx context.Context, name string, o PullOptions) (Image, e
 		// Damaged JSON in the store has no kind of its own.
 		kind := kindOf(err)
 		if suspect := kind == ErrCorrupt || kind == ErrNotFound || kind == nil; suspect && ctx.Err() == nil && s.scrub(ctx, target) {
-			err = fmt.Errorf("%w: %w", errScrubbed, err)
+			err = fmt.Errorf("%w: %w", ErrScrubbed, err)
 		}
 		return Image{}, err
 	}

@@ -52,8 +52,8 @@ func (s *Store) scrub(ctx context.Context, target ocispec.Descriptor) bool {
 	return dropped
 }
 
-// errScrubbed is in the chain of an error after which trying again is worth it: damaged content stood in the way, and is gone.
-var errScrubbed = errors.New("damaged content in the store was dropped, try again")
+// ErrScrubbed is in the chain of an error after which trying again is worth it: damaged content stood in the way, and is gone.
+var ErrScrubbed = errors.New("damaged content in the store was dropped, try again")
 
 // intact is whether content is there with the bytes that its digest says. An error other than
 // not found says nothing, and counts as intact.

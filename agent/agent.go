@@ -30,6 +30,7 @@ import (
 	"github.com/minikubelet/minikubelet/runtime/engine"
 	"github.com/minikubelet/minikubelet/runtime/image"
 	"github.com/minikubelet/minikubelet/runtime/pause"
+	"github.com/minikubelet/minikubelet/runtime/spec"
 	"github.com/minikubelet/minikubelet/store"
 	"github.com/minikubelet/minikubelet/volumes"
 )
@@ -119,7 +120,7 @@ func (a *Agent) Close() error {
 
 func (a *Agent) openDirs(context.Context) error {
 	for dir, mode := range map[string]os.FileMode{
-		a.cfg.DataDir: 0o711, a.cfg.RunDir: 0o711, a.cfg.LogDir: 0o755, a.cfg.podsDir(): 0o711, a.cfg.imagesDir(): 0o700, a.cfg.attachDir(): 0o700, a.cfg.netnsDir(): 0o711,
+		a.cfg.DataDir: 0o711, a.cfg.RunDir: 0o711, a.cfg.LogDir: 0o755, a.cfg.podsDir(): 0o711, a.cfg.imagesDir(): 0o700, a.cfg.attachDir(): 0o700, a.cfg.seccompDir(): 0o755, a.cfg.netnsDir(): 0o711,
 	} {
 		if err := os.MkdirAll(dir, mode); err != nil {
 			return fmt.Errorf("make directory: %w", err)
@@ -272,6 +273,12 @@ func (a *Agent) openManager(context.Context) error {
 	node, err := a.cfg.specNode()
 	if err != nil {
 		return err
+	}
+	if node.AppArmorDefault != "" {
+		if err := spec.LoadAppArmorDefault(); err != nil {
+			a.log.Warn("containers run without an AppArmor profile, unless they name one of their own; install apparmor_parser", "err", err)
+			node.AppArmorDefault = ""
+		}
 	}
 	if err := pause.Install(a.cfg.pauseRoot()); err != nil {
 		return err

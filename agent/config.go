@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/minikubelet/minikubelet/runtime/engine"
+	"github.com/minikubelet/minikubelet/runtime/spec"
 )
 
 // DefaultConfigFile is read when it exists and no other is named.
@@ -118,6 +119,12 @@ type Config struct {
 	// CompatSyscalls lets containers under the RuntimeDefault seccomp profile run
 	// 32-bit programs on a 64-bit machine. Starting a container takes longer then.
 	CompatSyscalls bool `json:"compatSyscalls,omitempty"`
+	// SeccompDefault is the profile of containers that ask for none: RuntimeDefault, or
+	// Unconfined as with a kubelet without its seccompDefault.
+	SeccompDefault string `json:"seccompDefault,omitempty"`
+	// AllowedUnsafeSysctls are kernel parameters, or beginnings of their names with a * at
+	// the end, that Pods may set beside the safe ones.
+	AllowedUnsafeSysctls []string `json:"allowedUnsafeSysctls,omitempty"`
 	// AllowedHostPaths are the prefixes that hostPath volumes may use; empty
 	// allows all.
 	AllowedHostPaths []string `json:"allowedHostPaths,omitempty"`
@@ -139,6 +146,7 @@ func DefaultConfig() Config {
 		EvictionPressureTransitionPeriod: "5m",
 		ImageGCHighThresholdPercent:      85,
 		ImageGCLowThresholdPercent:       80,
+		SeccompDefault:                   string(spec.SeccompRuntimeDefault),
 	}
 }
 
@@ -229,6 +237,17 @@ func (c *Config) complete() error {
 			errs = append(errs, fmt.Errorf("%s %q: must be a quantity such as 10Mi or 500m", name, v))
 		}
 	}
+	if kind := spec.Seccomp(c.SeccompDefault); kind != spec.SeccompRuntimeDefault && kind != spec.SeccompUnconfined {
+		errs = append(errs, fmt.Errorf("seccompDefault %q: must be RuntimeDefault or Unconfined", c.SeccompDefault))
+	}
+	if _, err := spec.AllowSysctls(c.AllowedUnsafeSysctls); err != nil {
+		errs = append(errs, fmt.Errorf("allowedUnsafeSysctls: %w", err))
+	}
+	for _, dir := range c.AllowedHostPaths {
+		if !filepath.IsAbs(dir) {
+			errs = append(errs, fmt.Errorf("allowedHostPaths %q: must be absolute", dir))
+		}
+	}
 	errs = append(errs, c.checkShutdown(), c.checkEviction())
 	if c.LogMaxFiles < 2 {
 		errs = append(errs, fmt.Errorf("logMaxFiles %d: must be at least 2, one to write and one that was rotated", c.LogMaxFiles))
@@ -250,9 +269,12 @@ func (c *Config) KubeconfigPath() string {
 	return filepath.Join(c.DataDir, "kubeconfig")
 }
 
-func (c *Config) podsDir() string   { return filepath.Join(c.DataDir, "pods") }
-func (c *Config) pkiDir() string    { return filepath.Join(c.DataDir, "pki") }
-func (c *Config) imagesDir() string { return filepath.Join(c.DataDir, "images") }
+func (c *Config) podsDir() string { return filepath.Join(c.DataDir, "pods") }
+func (c *Config) pkiDir() string  { return filepath.Join(c.DataDir, "pki") }
+
+// seccompDir has the seccomp profiles that Pods may name.
+func (c *Config) seccompDir() string { return filepath.Join(c.DataDir, "seccomp") }
+func (c *Config) imagesDir() string  { return filepath.Join(c.DataDir, "images") }
 
 // pauseRoot is the root directory of the processes that hold sandboxes.
 func (c *Config) pauseRoot() string { return filepath.Join(c.DataDir, "pause") }

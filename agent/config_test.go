@@ -75,6 +75,9 @@ func TestConfigIsInTheDocuments(t *testing.T) {
 	if len(got.AllowedHostPaths) == 0 {
 		got.AllowedHostPaths = nil
 	}
+	if len(got.AllowedUnsafeSysctls) == 0 {
+		got.AllowedUnsafeSysctls = nil
+	}
 	if want := DefaultConfig(); !reflect.DeepEqual(got, want) {
 		t.Errorf("%s says\n%+v, but the defaults are\n%+v", document, got, want)
 	}

@@ -70,6 +70,10 @@ func (c *Config) nodeFacts() (podmgr.NodeFacts, error) {
 // configuration.
 func (c *Config) specNode() (spec.Node, error) {
 	node, err := spec.DetectNode()
-	node.CompatSyscalls = c.CompatSyscalls
+	if err != nil {
+		return spec.Node{}, err
+	}
+	node.CompatSyscalls, node.SeccompDefault, node.SeccompDir = c.CompatSyscalls, spec.Seccomp(c.SeccompDefault), c.seccompDir()
+	node.Sysctls, err = spec.AllowSysctls(c.AllowedUnsafeSysctls)
 	return node, err
 }

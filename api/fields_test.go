@@ -172,7 +172,7 @@ spec:
     - {name: h, mountPath: /h}
     - {name: e, mountPath: /s, subPath: a/b}
     - {name: e, mountPath: /t, subPathExpr: $(NAME)}
-    securityContext: {capabilities: {add: [NET_ADMIN], drop: [ALL]}, runAsNonRoot: false, readOnlyRootFilesystem: true, procMount: Default, seccompProfile: {type: Unconfined}}
+    securityContext: {capabilities: {add: [NET_ADMIN], drop: [ALL]}, runAsNonRoot: false, readOnlyRootFilesystem: true, procMount: Default, seccompProfile: {type: Localhost, localhostProfile: a/b.json}, appArmorProfile: {type: Localhost, localhostProfile: web}}
   volumes:
   - {name: e, emptyDir: {}}
   - {name: m, emptyDir: {medium: Memory, sizeLimit: 1Mi}}
@@ -195,9 +195,9 @@ func TestUnsupportedFields(t *testing.T) {
 	tests := []struct{ spec, want string }{
 		{"nodeName: other", `spec.nodeName: Forbidden: "other": the Pod is meant for another node; supported: node1`},
 		{"hostUsers: false", "spec.hostUsers: Forbidden"},
-		{"setHostnameAsFQDN: true", "spec.setHostnameAsFQDN: Forbidden"},
-		{"securityContext: {seccompProfile: {type: Localhost, localhostProfile: a}}", `spec.securityContext.seccompProfile.type: Forbidden: "Localhost"`},
-		{"securityContext: {appArmorProfile: {type: RuntimeDefault}}", "warning spec.securityContext.appArmorProfile.type: has no effect"},
+		{"securityContext: {seccompProfile: {type: Localhost, localhostProfile: ../a}}", `spec.securityContext.seccompProfile.localhostProfile`},
+		{"securityContext: {appArmorProfile: {type: RuntimeDefault, localhostProfile: a}}", "spec.securityContext.appArmorProfile.localhostProfile"},
+		{"hostnameOverride: a.b\n  setHostnameAsFQDN: true", "spec.hostnameOverride"},
 		{"securityContext: {seLinuxOptions: {level: s0}}", "warning spec.securityContext.seLinuxOptions: has no effect"},
 		{"nodeSelector: {a: b}", "warning spec.nodeSelector: has no effect"},
 		{"schedulerName: mine", "warning spec.schedulerName: has no effect"},

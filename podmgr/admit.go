@@ -14,6 +14,7 @@ import (
 	"github.com/minikubelet/minikubelet/cgroups"
 	"github.com/minikubelet/minikubelet/podmgr/plan"
 	"github.com/minikubelet/minikubelet/podmgr/pressure"
+	"github.com/minikubelet/minikubelet/runtime/spec"
 )
 
 // admitted are the effective requests of the Pods that have a place on the node.
@@ -59,6 +60,9 @@ func (m *Manager) place(pod *corev1.Pod, sure bool) (*plan.Refusal, []pressure.S
 		if why, ok := pressure.Admits(m.conditions, pod, cgroups.QOSClass(pod)); !ok {
 			return &plan.Refusal{Reason: reasonEvicted, Message: why}, nil
 		}
+		if refusal := refusedSecurity(m.cfg.Node, pod); refusal != nil {
+			return refusal, nil
+		}
 		if refusal, missing := refusal(m.cfg.Allocatable, m.placed, requests); refusal != nil {
 			return refusal, missing
 		}
@@ -70,6 +74,18 @@ func (m *Manager) place(pod *corev1.Pod, sure bool) (*plan.Refusal, []pressure.S
 	}
 	m.allocateResizes() // of this Pod, when an earlier agent left one pending
 	return nil, nil
+}
+
+// refusedSecurity is why the node cannot give the Pod what its security context asks
+// for, in the kubelet's words; nil when it can.
+func refusedSecurity(node spec.Node, pod *corev1.Pod) *plan.Refusal {
+	if err := node.Sysctls.Admit(pod); err != nil {
+		return &plan.Refusal{Reason: "SysctlForbidden", Message: err.Error()}
+	}
+	if err := spec.AdmitAppArmor(pod, node); err != nil {
+		return &plan.Refusal{Reason: "AppArmor", Message: "Cannot enforce AppArmor: " + err.Error()}
+	}
+	return nil
 }
 
 // updateQOS gives the burstable Pods together what they ask for; m.mu is held.

@@ -4,7 +4,6 @@ package podmgr
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -53,26 +52,6 @@ func (n *NodeFacts) terminationFile(uid, name, id string) string {
 	return filepath.Join(n.PodsDir, uid, "containers", name, id[:13])
 }
 
-// hostname is what the Pod's containers see: the node's with hostNetwork, else
-// the Pod's own, cut to the kernel's length.
-func (n *NodeFacts) hostname(pod *corev1.Pod) string {
-	if pod.Spec.HostNetwork {
-		name, err := os.Hostname()
-		if err != nil {
-			return n.NodeName
-		}
-		return name
-	}
-	name := pod.Spec.Hostname
-	if name == "" {
-		name = pod.Name
-	}
-	if len(name) > 63 {
-		name = strings.TrimRight(name[:63], "-.")
-	}
-	return name
-}
-
 func (n *NodeFacts) volumesPod(pod *corev1.Pod) volumes.Pod {
 	p := volumes.Pod{UID: string(pod.UID), Namespace: pod.Namespace, Name: pod.Name, Dir: n.podDir(pod)}
 	p.Nested = nested(pod)
@@ -86,10 +65,16 @@ func (n *NodeFacts) volumesPod(pod *corev1.Pod) volumes.Pod {
 }
 
 // namespaceOptions says which namespaces the Pod has of its own.
-func (n *NodeFacts) namespaceOptions(pod *corev1.Pod) runtime.NamespaceOptions {
-	return runtime.NamespaceOptions{
-		Net: !pod.Spec.HostNetwork, IPC: !pod.Spec.HostIPC, UTS: !pod.Spec.HostNetwork, Hostname: n.hostname(pod),
+func (n *NodeFacts) namespaceOptions(pod *corev1.Pod) (runtime.NamespaceOptions, error) {
+	hostname, err := n.kernelHostname(pod)
+	if err != nil {
+		return runtime.NamespaceOptions{}, err
 	}
+	sysctls, err := spec.Sysctls(pod, n.Node)
+	return runtime.NamespaceOptions{
+		Net: !pod.Spec.HostNetwork, IPC: !pod.Spec.HostIPC, UTS: !pod.Spec.HostNetwork,
+		Hostname: hostname, Sysctls: sysctls, Defaults: spec.DefaultSysctls(),
+	}, err
 }
 
 func sharesPID(pod *corev1.Pod) bool {
@@ -144,9 +129,13 @@ func (n *NodeFacts) options(pod *corev1.Pod, c *corev1.Container, id string, env
 	if err != nil {
 		return spec.Options{}, err
 	}
+	hostname, err := n.kernelHostname(pod)
+	if err != nil {
+		return spec.Options{}, err
+	}
 	options := spec.Options{
 		Command: env.expand(c.Command), Args: env.expand(c.Args), Env: env.list(), WorkingDir: c.WorkingDir,
-		Hostname: n.hostname(pod), TTY: c.TTY, Stdin: c.Stdin,
+		Hostname: hostname, TTY: c.TTY, Stdin: c.Stdin,
 		Security: security, Files: n.files(pod, c, id), Mounts: mounts,
 		Resources:   cgroups.ContainerResources(pod, c, n.CgroupOptions),
 		CgroupsPath: n.containerCgroup(pod, id),
@@ -167,13 +156,9 @@ func (n *NodeFacts) containerCgroup(pod *corev1.Pod, id string) string {
 // pause composes the pause container. cgroup are the directories of its cgroup, for
 // a process that needs no OCI runtime; nil otherwise.
 func (n *NodeFacts) pause(pod *corev1.Pod, pinned runtime.Namespaces, id string, cgroup []string) (*specs.Spec, error) {
-	sysctls, err := spec.Sysctls(pod)
-	if err != nil {
-		return nil, err
-	}
 	options := spec.PauseOptions{
 		Root: n.PauseRoot, Args: []string{pause.Program},
-		Namespaces: namespaces(pod, pinned, 0), Sysctls: sysctls, SharedPID: sharesPID(pod),
+		Namespaces: namespaces(pod, pinned, 0), SharedPID: sharesPID(pod),
 		Resources: cgroups.SandboxResources(), CgroupsPath: n.containerCgroup(pod, id), Node: n.Node,
 	}
 	if cgroup != nil {
@@ -183,8 +168,5 @@ func (n *NodeFacts) pause(pod *corev1.Pod, pinned runtime.Namespaces, id string,
 }
 
 // plainPause says whether the pause process needs nothing that only the OCI runtime
-// sets up: a filter, since others can trace it, or sysctls.
-func plainPause(pod *corev1.Pod) bool {
-	sc := pod.Spec.SecurityContext
-	return !sharesPID(pod) && (sc == nil || len(sc.Sysctls) == 0)
-}
+// sets up: a filter, since others can trace it.
+func plainPause(pod *corev1.Pod) bool { return !sharesPID(pod) }

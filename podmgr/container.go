@@ -155,6 +155,9 @@ func (w *worker) container(ctx context.Context, pod *corev1.Pod, c *corev1.Conta
 			if err != nil {
 				return nil, &configError{err}
 			}
+			if o.Seccomp, err = spec.LoadProfiles(options.Security, o.Node); err != nil {
+				return nil, err
+			}
 			if o.UserFiles, err = w.m.users.of(in.ImageID, in.View); err != nil {
 				return nil, err
 			}

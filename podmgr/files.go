@@ -50,7 +50,11 @@ func (w *worker) writeFiles(pod *corev1.Pod) error {
 	for _, warning := range warnings {
 		w.event(pod, "", corev1.EventTypeWarning, "DNSConfigForming", warning)
 	}
-	for name, data := range map[string][]byte{"resolv.conf": conf, "hostname": []byte(w.hostname(pod) + "\n")} {
+	hostname, err := w.kernelHostname(pod)
+	if err != nil {
+		return sandboxConfigError(pod, err)
+	}
+	for name, data := range map[string][]byte{"resolv.conf": conf, "hostname": []byte(hostname + "\n")} {
 		if err := writeInPlace(filepath.Join(dir, name), data); err != nil {
 			return err
 		}
@@ -63,14 +67,15 @@ func (w *worker) writeFiles(pod *corev1.Pod) error {
 
 // writeHosts writes the Pod's /etc/hosts once its addresses are known.
 func (w *worker) writeHosts(pod *corev1.Pod, ips []netip.Addr) error {
-	data, err := hostsFile(pod, ips, w.hostname(pod))
+	name, domain := w.hostname(pod)
+	data, err := hostsFile(pod, ips, name, domain)
 	if err != nil {
 		return err
 	}
 	return writeInPlace(filepath.Join(w.podDir(pod), "etc-hosts"), data)
 }
 
-func hostsFile(pod *corev1.Pod, ips []netip.Addr, hostname string) ([]byte, error) {
+func hostsFile(pod *corev1.Pod, ips []netip.Addr, hostname, domain string) ([]byte, error) {
 	if pod.Spec.HostNetwork {
 		host, err := os.ReadFile("/etc/hosts")
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -78,15 +83,8 @@ func hostsFile(pod *corev1.Pod, ips []netip.Addr, hostname string) ([]byte, erro
 		}
 		return network.HostNetworkHostsFile(host, pod.Spec.HostAliases), nil
 	}
-	domain := ""
-	if pod.Spec.Subdomain != "" {
-		domain = fmt.Sprintf("%s.%s.svc.%s", pod.Spec.Subdomain, pod.Namespace, clusterDomain)
-	}
 	return network.HostsFile(ips, hostname, domain, pod.Spec.HostAliases), nil
 }
-
-// clusterDomain is Kubernetes' default.
-const clusterDomain = "cluster.local"
 
 // mountShm makes the tmpfs that the Pod's containers share as /dev/shm. It is
 // there once, however often it is asked for.

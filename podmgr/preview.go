@@ -96,7 +96,9 @@ func PreviewPods(n NodeFacts, vols *volumes.Manager, pods []*corev1.Pod) []Previ
 	for _, pod := range pods {
 		p := n.preview(vols, pod)
 		requests := cgroups.EffectiveOf(pod).Requests
-		if r, _ := refusal(n.Allocatable, placed, requests); r != nil {
+		if r := refusedSecurity(n.Node, pod); r != nil {
+			p.Refused = &PreviewRefusal{r.Reason, r.Message}
+		} else if r, _ := refusal(n.Allocatable, placed, requests); r != nil {
 			p.Refused = &PreviewRefusal{r.Reason, r.Message}
 		} else {
 			placed[pod.UID] = requests
@@ -110,7 +112,7 @@ func (n *NodeFacts) preview(vols *volumes.Manager, pod *corev1.Pod) Preview {
 	p := Preview{
 		Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID), QOSClass: cgroups.QOSClass(pod),
 		Requests: cgroups.ExplainRequests(pod), Limits: cgroups.ExplainLimits(pod),
-		Dir: n.podDir(pod), Hostname: n.hostname(pod), Stages: stages(pod),
+		Dir: n.podDir(pod), Stages: stages(pod),
 	}
 	p.Cgroup = CgroupPreview{Path: cgroups.PodPath(n.CgroupRoot, p.UID, p.QOSClass)}
 	p.Cgroup.V1 = cgroups.Files(cgroups.V1, cgroups.PodResources(pod, n.cgroupOptionsFor(cgroups.V1)))
@@ -127,7 +129,10 @@ func (n *NodeFacts) preview(vols *volumes.Manager, pod *corev1.Pod) Preview {
 	_, warnings := network.ResolvConf(&pod.Spec, dns)
 	p.Warnings = append(p.Warnings, warnings...)
 
-	pinned := runtime.NamespacePaths(n.netnsDir(pod), n.namespaceOptions(pod))
+	own, err := n.namespaceOptions(pod)
+	p.problem(err)
+	p.Hostname = own.Hostname
+	pinned := runtime.NamespacePaths(n.netnsDir(pod), own)
 	sandbox := sandboxID(pod, 0)
 	p.Sandbox, err = n.pause(pod, pinned, sandbox, nil)
 	p.problem(err)
@@ -209,6 +214,9 @@ func (n *NodeFacts) previewSpec(p *Preview, out *ContainerPreview, pod *corev1.P
 	out.UserFromImage = o.Security.RunAsUser == nil
 	if out.CommandFromImage {
 		o.Image = ocispec.ImageConfig{Entrypoint: []string{"<entrypoint of " + c.Image + ">"}, Cmd: []string{"<cmd>"}}
+	}
+	if o.Seccomp, err = spec.LoadProfiles(o.Security, o.Node); err != nil {
+		return nil, err
 	}
 	// Without the image the user counts as root, and a name cannot be looked up.
 	o.UserFiles = &spec.UserFiles{}

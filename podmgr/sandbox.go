@@ -32,6 +32,13 @@ type sandboxError struct {
 func (e *sandboxError) Error() string { return e.err.Error() }
 func (e *sandboxError) Unwrap() error { return e.err }
 
+// sandboxConfigError is a fault of the Pod's own in what its sandbox is to be, in the
+// kubelet's words.
+func sandboxConfigError(pod *corev1.Pod, err error) error {
+	return &sandboxError{"FailedCreatePodSandBox", fmt.Errorf("Failed to generate sandbox config for pod %q: %w", //nolint:staticcheck // the message of an event
+		fmt.Sprintf("%s_%s(%s)", pod.Name, pod.Namespace, pod.UID), err)}
+}
+
 // createSandbox makes the Pod's cgroup, volumes, files and namespaces; from then
 // on containers may be made. Meanwhile the network is attached and the pause
 // container started. What was made is removed again when a part fails.
@@ -122,7 +129,11 @@ func (w *worker) prepareSandbox(ctx context.Context, pod *corev1.Pod, stage *san
 		return err
 	}
 	return w.part(pod, StepNamespaces, func() (err error) {
-		stage.namespaces, err = runtime.PinNamespaces(w.netnsDir(pod), w.namespaceOptions(pod))
+		options, err := w.namespaceOptions(pod)
+		if err != nil {
+			return sandboxConfigError(pod, err)
+		}
+		stage.namespaces, err = runtime.PinNamespaces(w.netnsDir(pod), options)
 		return err
 	})
 }

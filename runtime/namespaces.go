@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	goruntime "runtime"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -18,6 +19,9 @@ type NamespaceOptions struct {
 	Net, IPC, UTS bool
 	// Hostname is set in the UTS namespace.
 	Hostname string
+	// Sysctls are kernel parameters of the new network and IPC namespaces, by names with dots; a slash in a name stands for a dot of
+	// an interface's name. Defaults are set before them as far as /proc/sys can be written to.
+	Sysctls, Defaults map[string]string
 }
 
 // Namespaces are the paths by which containers, and the network's set-up, find a Pod's namespaces. A path is empty when the Pod
@@ -50,7 +54,7 @@ func PinNamespaces(dir string, options NamespaceOptions) (Namespaces, error) {
 	if err := os.MkdirAll(dir, 0o711); err != nil {
 		return Namespaces{}, fmt.Errorf("pin namespaces: %w", err)
 	}
-	if err := onOwnThread(func() error { return unshareAndPin(dir, missing, options.Hostname) }); err != nil {
+	if err := onOwnThread(func() error { return unshareAndPin(dir, missing, &options) }); err != nil {
 		return Namespaces{}, fmt.Errorf("pin namespaces in %s: %w", dir, err)
 	}
 	return result, nil
@@ -85,7 +89,7 @@ func onOwnThread(fn func() error) error {
 }
 
 // unshareAndPin moves the current thread into new namespaces, sets them up, and only then pins them: what is pinned is complete.
-func unshareAndPin(dir string, missing []int, hostname string) error {
+func unshareAndPin(dir string, missing []int, options *NamespaceOptions) error {
 	for _, i := range missing {
 		kind := namespaceKinds[i]
 		if err := unix.Unshare(kind.flag); err != nil {
@@ -94,9 +98,11 @@ func unshareAndPin(dir string, missing []int, hostname string) error {
 		var err error
 		switch {
 		case kind.name == "net":
-			err = loopbackUp()
-		case kind.name == "uts" && hostname != "":
-			err = unix.Sethostname([]byte(hostname))
+			err = errors.Join(loopbackUp(), options.setSysctls(func(name string) bool { return strings.HasPrefix(name, "net.") }))
+		case kind.name == "ipc":
+			err = options.setSysctls(func(name string) bool { return !strings.HasPrefix(name, "net.") })
+		case kind.name == "uts" && options.Hostname != "":
+			err = unix.Sethostname([]byte(options.Hostname))
 		}
 		if err != nil {
 			return fmt.Errorf("set up the %s namespace: %w", kind.name, err)
@@ -104,6 +110,42 @@ func unshareAndPin(dir string, missing []int, hostname string) error {
 		if err := pin("/proc/thread-self/ns/"+kind.name, filepath.Join(dir, kind.name)); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// setSysctls sets the chosen parameters in the current thread's namespaces, which are those that its /proc/sys shows.
+func (o *NamespaceOptions) setSysctls(chosen func(name string) bool) error {
+	for name, value := range o.Defaults {
+		if chosen(name) {
+			if err := setSysctl(name, value); err != nil && !errors.Is(err, unix.EROFS) && !errors.Is(err, unix.ENOENT) {
+				return err
+			}
+		}
+	}
+	for name, value := range o.Sysctls {
+		if chosen(name) {
+			if err := setSysctl(name, value); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func setSysctl(name, value string) error {
+	swap := strings.NewReplacer(".", "/", "/", ".")
+	path := swap.Replace(name)
+	if !filepath.IsLocal(path) {
+		return fmt.Errorf("%q is not the name of a sysctl", name)
+	}
+	f, err := os.OpenFile(filepath.Join("/proc/sys", path), os.O_WRONLY, 0)
+	if err != nil {
+		return fmt.Errorf("sysctl %s: %w", name, err)
+	}
+	_, err = f.WriteString(value)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("sysctl %s = %q: %w", name, value, err)
 	}
 	return nil
 }

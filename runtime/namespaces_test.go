@@ -77,6 +77,48 @@ func TestPinNamespaces(t *testing.T) {
 	}
 }
 
+// TestPinNamespacesSetsSysctls: in the new namespaces and nowhere else.
+func TestPinNamespacesSetsSysctls(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	dir := filepath.Join(t.TempDir(), "pod")
+	t.Cleanup(func() { _ = UnpinNamespaces(dir) })
+	const somaxconn, forced = "/proc/sys/net/core/somaxconn", "/proc/sys/kernel/shm_rmid_forced"
+	read := func(path string) string {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(string(data))
+	}
+	before := read(somaxconn) + read(forced)
+	ns, err := PinNamespaces(dir, NamespaceOptions{
+		Net: true, IPC: true,
+		Sysctls:  map[string]string{"net.core.somaxconn": "17", "kernel.shm_rmid_forced": "1"},
+		Defaults: map[string]string{"net.core.somaxconn": "16", "net.ipv4.ping_group_range": "0 5", "net.ipv4.of_another_kernel": "1"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("nsenter", "--net="+ns.Net, "--ipc="+ns.IPC, "cat", somaxconn, forced, "/proc/sys/net/ipv4/ping_group_range").CombinedOutput()
+	if got := strings.Fields(string(out)); err != nil || strings.Join(got, " ") != "17 1 0 5" {
+		t.Errorf("the Pod has %q, %v", got, err)
+	}
+	if now := read(somaxconn) + read(forced); now != before {
+		t.Errorf("the host's became %s", now)
+	}
+	for _, name := range []string{"net.none", "net./././etc/x", "net.ipv4.ping_group_range"} {
+		again := filepath.Join(t.TempDir(), "pod")
+		if _, err := PinNamespaces(again, NamespaceOptions{Net: true, Sysctls: map[string]string{name: "x"}}); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := UnpinNamespaces(again); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func inodes(t *testing.T, ns Namespaces) []os.FileInfo {
 	t.Helper()
 	var infos []os.FileInfo

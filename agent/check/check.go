@@ -67,9 +67,9 @@ func Machine(cfg Config) []Result {
 		add(Result{Fail, "process", err.Error(), "containers cannot be described", "mount /proc and /sys/fs/cgroup as every distribution does"})
 	} else {
 		add(capabilities(node.Capabilities, node.OOMScoreAdjFloor)...)
-		add(seccomp(node.NoSeccomp))
+		add(seccomp(node.NoSeccomp), appArmor(node.AppArmor, "apparmor_parser"))
 	}
-	add(appArmor("/sys/module/apparmor/parameters/enabled"), userNamespaces("/proc/sys"), openat2())
+	add(userNamespaces("/proc/sys"), openat2())
 
 	machine, err := cgroups.Probe()
 	add(cgroup(machine, err)...)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -103,11 +104,17 @@ func seccomp(missing bool) Result {
 	return Result{Level: OK, Name: "seccomp", Found: "filters available"}
 }
 
-// appArmor: profiles are not offered, so its absence costs nothing.
-func appArmor(path string) Result {
-	r := Result{Level: OK, Name: "AppArmor", Found: "not enabled; not needed, no profile is applied to containers"}
-	if v, _ := read(path); v == "Y" {
-		r.Found = "enabled; no profile is applied to containers"
+// appArmor: without it, containers have one protection less. With it, containerd's
+// default profile needs the program that compiles profiles.
+func appArmor(enabled bool, parser string) Result {
+	r := Result{Level: OK, Name: "AppArmor", Found: "not enabled; Pods that ask for a profile are refused"}
+	if !enabled {
+		return r
+	}
+	r.Found = "enabled; containers run under a profile"
+	if _, err := exec.LookPath(parser); err != nil {
+		r.Level, r.Found = Warn, "enabled, but "+parser+" is missing"
+		r.Consequence, r.Remedy = "containers run without a profile, unless they name one of their own", "install "+parser+" (the package apparmor)"
 	}
 	return r
 }

@@ -60,6 +60,8 @@ func (g *global) flags(cmd *cobra.Command) {
 	f.StringVar(&g.flag.ShutdownGracePeriodCriticalPods, "shutdown-grace-period-critical-pods", "", "the last part of it, for critical Pods")
 	f.Var(&g.priorities, "shutdown-grace-period-by-pod-priority", "instead, seconds for each priority, like 0=20,2000000000=10")
 	f.BoolVar(&g.flag.CompatSyscalls, "compat-syscalls", false, "let containers run 32-bit programs on a 64-bit machine (default seccomp profile)")
+	f.StringVar(&g.flag.SeccompDefault, "seccomp-default", d.SeccompDefault, "seccomp profile of containers that ask for none: RuntimeDefault or Unconfined")
+	f.StringSliceVar(&g.flag.AllowedUnsafeSysctls, "allowed-unsafe-sysctls", nil, "kernel parameters that Pods may set beside the safe ones, like net.core.*")
 	f.StringSliceVar(&g.flag.AllowedHostPaths, "allowed-host-paths", nil, "prefixes that hostPath volumes may use (default all)")
 	f.BoolVar(&g.debug, "debug", false, "log every step")
 	f.StringVarP(&g.output, "output", "o", "", "json for machine-readable output")
@@ -91,6 +93,8 @@ func fields(to, from *agent.Config) map[string]func() {
 		"shutdown-grace-period":                 func() { to.ShutdownGracePeriod = from.ShutdownGracePeriod },
 		"shutdown-grace-period-critical-pods":   func() { to.ShutdownGracePeriodCriticalPods = from.ShutdownGracePeriodCriticalPods },
 		"shutdown-grace-period-by-pod-priority": func() { to.ShutdownGracePeriodByPodPriority = from.ShutdownGracePeriodByPodPriority },
+		"seccomp-default":                       func() { to.SeccompDefault = from.SeccompDefault },
+		"allowed-unsafe-sysctls":                func() { to.AllowedUnsafeSysctls = from.AllowedUnsafeSysctls },
 		"compat-syscalls":                       func() { to.CompatSyscalls = from.CompatSyscalls }, "allowed-host-paths": func() { to.AllowedHostPaths = from.AllowedHostPaths },
 	}
 }

@@ -49,7 +49,7 @@ func Build(o Options, rootfs Rootfs) (*specs.Spec, error) {
 		s.Linux.MaskedPaths = append(maskedPaths(), o.Node.MaskedPaths...)
 		s.Linux.ReadonlyPaths = readonlyPaths()
 	}
-	return s, filter(s, o.Security, o.Node)
+	return s, filter(s, o.Security, o.Seccomp, o.Node)
 }
 
 // cgroupNamespace: on cgroup v2 a container sees its own cgroup as the root;

@@ -74,8 +74,7 @@ func TestGolden(t *testing.T) {
 		got[name] = s
 	}
 	pause, err := Pause(PauseOptions{Root: "/data/pause", Args: []string{"/pause"}, CgroupsPath: "/minikubelet/pod1/pause",
-		Namespaces: Namespaces{Net: "/n", IPC: "/i", UTS: "/u"}, Sysctls: map[string]string{"net.ipv4.ping_group_range": "0 1"},
-		Node: Node{CgroupV2: true, OOMScoreAdjFloor: -1000}})
+		Namespaces: Namespaces{Net: "/n", IPC: "/i", UTS: "/u"}, Node: Node{CgroupV2: true, OOMScoreAdjFloor: -1000}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +134,10 @@ func TestBuildErrors(t *testing.T) {
 		{"no command", Options{}, "no command specified"},
 		{"relative directory", Options{Command: []string{"a"}, WorkingDir: "x"}, `workingDir: "x" is not an absolute path`},
 		{"devices forgotten", Options{Command: []string{"a"}, Security: Security{Privileged: true}}, "the devices of the host are not known"},
-		{"seccomp", Options{Command: []string{"a"}, Security: Security{Seccomp: "Localhost"}}, "seccompProfile"},
+		{"seccomp", Options{Command: []string{"a"}, Security: Security{Seccomp: "Elsewhere"}}, `seccompProfile.type: "Elsewhere" is not supported`},
+		{"seccomp profile not loaded", Options{Command: []string{"a"}, Security: Security{Seccomp: SeccompLocalhost, SeccompProfile: "p.json"}}, `"p.json" is not loaded`},
+		{"no seccomp", Options{Command: []string{"a"}, Security: Security{Seccomp: SeccompRuntimeDefault}, Node: Node{NoSeccomp: true}}, "seccomp is not supported"},
+		{"no AppArmor", Options{Command: []string{"a"}, Security: Security{AppArmor: AppArmor{Type: "RuntimeDefault"}}}, "apparmor is not supported"},
 	} {
 		c.o.UserFiles = &UserFiles{}
 		if _, err := Build(c.o, nil); err == nil || !strings.Contains(err.Error(), c.err) {

@@ -36,6 +36,9 @@ func DetectNode() (Node, error) {
 	// would have read it, EINVAL from one without seccomp filters.
 	err = unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, 0, 0, 0)
 	n.NoSeccomp = errors.Is(err, unix.EINVAL)
+	if n.AppArmor = appArmorEnabled("/sys"); n.AppArmor {
+		n.AppArmorDefault = AppArmorDefault
+	}
 	if n.CgroupV2, n.CgroupMountOptions, err = unifiedCgroups(); err != nil {
 		return Node{}, err
 	}

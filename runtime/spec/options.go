@@ -37,7 +37,10 @@ type Options struct {
 	// specification.
 	Stdin bool
 
-	Security   Security
+	Security Security
+	// Seccomp is the profile of SeccompLocalhost, see LoadProfiles.
+	Seccomp *specs.LinuxSeccomp
+
 	Namespaces Namespaces
 	Files      Files
 
@@ -98,6 +101,22 @@ type Node struct {
 
 	// NoSeccomp is true when the kernel has no seccomp filters.
 	NoSeccomp bool
+
+	// SeccompDefault is what containers get that ask for no profile; empty is
+	// SeccompRuntimeDefault.
+	SeccompDefault Seccomp
+
+	// SeccompDir is the directory below which the profiles of SeccompLocalhost lie.
+	SeccompDir string
+
+	// Sysctls are the kernel parameters that Pods may set; the zero value allows none.
+	Sysctls AllowedSysctls
+
+	// AppArmor is true when the kernel enforces AppArmor profiles; AppArmorDefault is
+	// then the name of the one that RuntimeDefault means, empty when it could not be
+	// loaded.
+	AppArmor        bool
+	AppArmorDefault string
 
 	// CompatSyscalls lets containers with the RuntimeDefault profile use the
 	// machine's other system call tables too: 32-bit programs on 64-bit machines.

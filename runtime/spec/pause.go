@@ -36,10 +36,6 @@ type PauseOptions struct {
 	// own but pause(2) and exit(2).
 	SharedPID bool
 
-	// Sysctls of the Pod's namespaces, see Sysctls. They are set before pause
-	// runs, so before any other container.
-	Sysctls map[string]string
-
 	// Resources may be nil: the smallest share of the processor.
 	Resources   *specs.LinuxResources
 	CgroupsPath string
@@ -78,14 +74,13 @@ func Pause(o PauseOptions) (*specs.Spec, error) {
 			CgroupsPath:   o.CgroupsPath,
 			Namespaces:    namespaces(o.Namespaces, o.Node.CgroupV2),
 			Resources:     resources(res, false),
-			Sysctl:        maps.Clone(o.Sysctls),
 			MaskedPaths:   append(maskedPaths(), o.Node.MaskedPaths...),
 			ReadonlyPaths: readonlyPaths(),
 		},
 	}
 	security := Security{Seccomp: SeccompUnconfined}
-	if o.SharedPID {
+	if o.SharedPID && !o.Node.NoSeccomp {
 		security.Seccomp = SeccompRuntimeDefault
 	}
-	return s, filter(s, security, o.Node)
+	return s, filter(s, security, nil, o.Node)
 }

@@ -82,6 +82,10 @@ func process(o Options, user specs.User) (*specs.Process, error) {
 	if err != nil {
 		return nil, err
 	}
+	profile, err := appArmorName(o.Security, o.Node)
+	if err != nil {
+		return nil, err
+	}
 	score := max(o.OOMScoreAdj, o.Node.OOMScoreAdjFloor)
 	return &specs.Process{
 		Terminal:        o.TTY,
@@ -91,6 +95,7 @@ func process(o Options, user specs.User) (*specs.Process, error) {
 		Cwd:             cwd,
 		Capabilities:    capabilities(o.Security, o.Node),
 		NoNewPrivileges: o.Security.NoNewPrivileges,
+		ApparmorProfile: profile,
 		OOMScoreAdj:     &score,
 	}, nil
 }

@@ -3,6 +3,7 @@
 package spec
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 
@@ -10,20 +11,40 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// filter sets the seccomp profile, which depends on the capabilities.
-func filter(s *specs.Spec, sec Security, n Node) error {
-	if sec.Privileged || n.NoSeccomp {
+// filter sets the seccomp profile; the default one depends on the capabilities.
+// localhost is the loaded profile of SeccompLocalhost. A privileged container has no
+// filter, whatever it asks for, as with containerd's CRI.
+func filter(s *specs.Spec, sec Security, localhost *specs.LinuxSeccomp, n Node) error {
+	if sec.Privileged {
 		return nil
 	}
-	switch sec.Seccomp {
+	kind := sec.Seccomp
+	if kind == "" {
+		if kind = n.SeccompDefault; n.NoSeccomp {
+			return nil // nobody asked for it
+		}
+	}
+	switch kind {
 	case "", SeccompRuntimeDefault:
+		if n.NoSeccomp {
+			return errors.New("seccomp is not supported")
+		}
 		s.Linux.Seccomp = seccomp.DefaultProfile(s)
 		if !n.CompatSyscalls {
 			s.Linux.Seccomp.Architectures = native(s.Linux.Seccomp.Architectures)
 		}
+	case SeccompLocalhost:
+		if n.NoSeccomp {
+			return errors.New("seccomp is not supported")
+		}
+		if localhost == nil {
+			return fmt.Errorf("securityContext.seccompProfile.localhostProfile: %q is not loaded", sec.SeccompProfile)
+		}
+		profile := *localhost
+		s.Linux.Seccomp = &profile
 	case SeccompUnconfined:
 	default:
-		return fmt.Errorf("securityContext.seccompProfile.type: %q is not supported", sec.Seccomp)
+		return fmt.Errorf("securityContext.seccompProfile.type: %q is not supported", kind)
 	}
 	return nil
 }

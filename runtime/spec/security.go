@@ -3,6 +3,7 @@
 package spec
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -12,14 +13,16 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Seccomp says which system call filter a container gets.
+// Seccomp says which system call filter a container gets. The empty value leaves it
+// to Node.SeccompDefault.
 type Seccomp string
 
 const (
 	// SeccompRuntimeDefault is containerd's default profile, made for the
-	// container's capabilities. It is also what the empty value means: a Pod
-	// that sets nothing gets it, as with the kubelet's seccompDefault.
+	// container's capabilities.
 	SeccompRuntimeDefault Seccomp = "RuntimeDefault"
+	// SeccompLocalhost is a profile of the node's owner, see LoadProfiles.
+	SeccompLocalhost Seccomp = "Localhost"
 	// SeccompUnconfined is no filter.
 	SeccompUnconfined Seccomp = "Unconfined"
 )
@@ -46,6 +49,9 @@ type Security struct {
 	StrictGroups       bool
 
 	Seccomp Seccomp
+	// SeccompProfile is the relative path of SeccompLocalhost's file.
+	SeccompProfile string
+	AppArmor       AppArmor
 
 	// Warnings are about fields without effect here; each begins with the
 	// field's path below the container or the Pod's spec.
@@ -92,11 +98,11 @@ func EffectiveSecurityContext(pod *corev1.Pod, c *corev1.Container) (Security, e
 			return Security{}, err
 		}
 	}
-	if out.Seccomp, err = seccompOf(first(s.SeccompProfile, p.SeccompProfile)); err != nil {
+	if out.Seccomp, out.SeccompProfile, err = seccompOf(first(s.SeccompProfile, p.SeccompProfile)); err != nil {
 		return Security{}, err
 	}
-	if a := first(s.AppArmorProfile, p.AppArmorProfile); a != nil && a.Type != corev1.AppArmorProfileTypeUnconfined {
-		return Security{}, fmt.Errorf("securityContext.appArmorProfile.type: %s is not supported: remove it or use Unconfined", a.Type)
+	if out.AppArmor, err = appArmorOf(pod, c); err != nil {
+		return Security{}, err
 	}
 	if first(s.SELinuxOptions, p.SELinuxOptions) != nil {
 		out.Warnings = append(out.Warnings, "securityContext.seLinuxOptions: has no effect, SELinux labels are not set on this node")
@@ -134,17 +140,22 @@ func (s Security) checkIDs() error {
 	return nil
 }
 
-func seccompOf(p *corev1.SeccompProfile) (Seccomp, error) {
+func seccompOf(p *corev1.SeccompProfile) (kind Seccomp, path string, err error) {
 	if p == nil {
-		return SeccompRuntimeDefault, nil
+		return "", "", nil
 	}
 	switch p.Type {
 	case corev1.SeccompProfileTypeRuntimeDefault:
-		return SeccompRuntimeDefault, nil
+		return SeccompRuntimeDefault, "", nil
 	case corev1.SeccompProfileTypeUnconfined:
-		return SeccompUnconfined, nil
+		return SeccompUnconfined, "", nil
+	case corev1.SeccompProfileTypeLocalhost:
+		if deref(p.LocalhostProfile) == "" {
+			return "", "", errors.New("localhostProfile must be set if seccompProfile type is Localhost.") //nolint:staticcheck // the kubelet's words
+		}
+		return SeccompLocalhost, *p.LocalhostProfile, nil
 	}
-	return "", fmt.Errorf("securityContext.seccompProfile.type: %q is not supported: use RuntimeDefault or Unconfined", p.Type)
+	return "", "", fmt.Errorf("securityContext.seccompProfile.type: %q is not supported: use RuntimeDefault, Localhost or Unconfined", p.Type)
 }
 
 // capabilityNames gives the names as the kernel has them. Kubernetes writes

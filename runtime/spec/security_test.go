@@ -30,7 +30,7 @@ func TestEffectiveSecurityContext(t *testing.T) {
 		want Security
 		err  string
 	}{
-		{name: "nothing set", want: Security{Seccomp: SeccompRuntimeDefault}},
+		{name: "nothing set", want: Security{}},
 		{name: "from the pod", p: &P{RunAsUser: ptr(int64(1)), RunAsGroup: ptr(int64(2)), RunAsNonRoot: ptr(true), FSGroup: ptr(int64(3)),
 			SupplementalGroups: []int64{4, 5}, SupplementalGroupsPolicy: ptr(corev1.SupplementalGroupsPolicyStrict),
 			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeUnconfined}},
@@ -41,20 +41,30 @@ func TestEffectiveSecurityContext(t *testing.T) {
 				SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}},
 			want: Security{RunAsUser: ptr(int64(0)), RunAsGroup: ptr(int64(0)), Seccomp: SeccompRuntimeDefault}},
 		{name: "container fields", c: &C{Privileged: ptr(true), ReadOnlyRootFilesystem: ptr(true), ProcMount: ptr(corev1.UnmaskedProcMount), AllowPrivilegeEscalation: ptr(true)},
-			want: Security{Privileged: true, ReadOnlyRootFilesystem: true, UnmaskedProc: true, Seccomp: SeccompRuntimeDefault}},
+			want: Security{Privileged: true, ReadOnlyRootFilesystem: true, UnmaskedProc: true}},
 		{name: "no new privileges", c: &C{AllowPrivilegeEscalation: ptr(false), ProcMount: ptr(corev1.DefaultProcMount)},
-			want: Security{NoNewPrivileges: true, Seccomp: SeccompRuntimeDefault}},
+			want: Security{NoNewPrivileges: true}},
 		{name: "capabilities", c: &C{Capabilities: &corev1.Capabilities{Add: []corev1.Capability{"net_admin", "CAP_SYS_TIME"}, Drop: []corev1.Capability{"all"}}},
-			want: Security{Add: []string{"CAP_NET_ADMIN", "CAP_SYS_TIME"}, Drop: []string{"ALL"}, Seccomp: SeccompRuntimeDefault}},
+			want: Security{Add: []string{"CAP_NET_ADMIN", "CAP_SYS_TIME"}, Drop: []string{"ALL"}}},
 		{name: "no such capability", c: &C{Capabilities: &corev1.Capabilities{Add: []corev1.Capability{"CHOWN", "FLY"}}},
 			err: `securityContext.capabilities.add[1]: "FLY" is not a Linux capability`},
-		{name: "seccomp file", p: &P{SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeLocalhost}},
-			err: `securityContext.seccompProfile.type: "Localhost" is not supported`},
+		{name: "seccomp file", p: &P{SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeLocalhost, LocalhostProfile: ptr("a/b.json")}},
+			want: Security{Seccomp: SeccompLocalhost, SeccompProfile: "a/b.json"}},
+		{name: "the container's seccomp wins whole", p: &P{SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeLocalhost, LocalhostProfile: ptr("a")}},
+			c: &C{SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeUnconfined}}, want: Security{Seccomp: SeccompUnconfined}},
+		{name: "seccomp file without a name", c: &C{SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeLocalhost}},
+			err: "localhostProfile must be set if seccompProfile type is Localhost."},
+		{name: "seccomp of a new kind", c: &C{SeccompProfile: &corev1.SeccompProfile{Type: "New"}}, err: `securityContext.seccompProfile.type: "New" is not supported`},
 		{name: "AppArmor", c: &C{AppArmorProfile: &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeRuntimeDefault}},
-			err: "securityContext.appArmorProfile.type: RuntimeDefault is not supported"},
-		{name: "AppArmor off", c: &C{AppArmorProfile: &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeUnconfined}}, want: Security{Seccomp: SeccompRuntimeDefault}},
+			want: Security{AppArmor: AppArmor{Type: corev1.AppArmorProfileTypeRuntimeDefault}}},
+		{name: "AppArmor of the container wins", p: &P{AppArmorProfile: &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeLocalhost, LocalhostProfile: ptr("web")}},
+			c: &C{AppArmorProfile: &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeUnconfined}}, want: Security{AppArmor: AppArmor{Type: corev1.AppArmorProfileTypeUnconfined}}},
+		{name: "AppArmor of the pod", p: &P{AppArmorProfile: &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeLocalhost, LocalhostProfile: ptr("web")}},
+			want: Security{AppArmor: AppArmor{Type: corev1.AppArmorProfileTypeLocalhost, Profile: "web"}}},
+		{name: "AppArmor without a name", p: &P{AppArmorProfile: &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeLocalhost}},
+			err: "missing localhost apparmor profile name"},
 		{name: "SELinux", p: &P{SELinuxOptions: &corev1.SELinuxOptions{Level: "s0"}},
-			want: Security{Seccomp: SeccompRuntimeDefault, Warnings: []string{"securityContext.seLinuxOptions: has no effect, SELinux labels are not set on this node"}}},
+			want: Security{Warnings: []string{"securityContext.seLinuxOptions: has no effect, SELinux labels are not set on this node"}}},
 		{name: "group out of range", p: &P{FSGroup: ptr(int64(1 << 31))}, err: "out of range"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -129,28 +139,5 @@ func TestCapabilities(t *testing.T) {
 	}
 	if got := MissingCapabilities(Security{Add: []string{"ALL", "CAP_SYS_TIME", "CAP_KILL"}}, some); len(got) != 1 || got[0] != "CAP_SYS_TIME" {
 		t.Errorf("missing %v", got)
-	}
-}
-
-func TestSysctls(t *testing.T) {
-	pod := func(host bool, names ...string) *corev1.Pod {
-		p := &corev1.Pod{Spec: corev1.PodSpec{HostNetwork: host, SecurityContext: &corev1.PodSecurityContext{}}}
-		for _, n := range names {
-			p.Spec.SecurityContext.Sysctls = append(p.Spec.SecurityContext.Sysctls, corev1.Sysctl{Name: n, Value: "1"})
-		}
-		return p
-	}
-	got, err := Sysctls(pod(false, "kernel.shm_rmid_forced", "net/ipv4/tcp_syncookies", "net.ipv4.ip_unprivileged_port_start"))
-	want := map[string]string{"kernel.shm_rmid_forced": "1", "net.ipv4.tcp_syncookies": "1", "net.ipv4.ip_unprivileged_port_start": "1", "net.ipv4.ping_group_range": "0 2147483647"}
-	if err != nil || !reflect.DeepEqual(got, want) {
-		t.Errorf("%v, %v", got, err)
-	}
-	if got, err := Sysctls(pod(true, "kernel.shm_rmid_forced")); err != nil || len(got) != 1 {
-		t.Errorf("%v, %v", got, err)
-	}
-	for name, host := range map[string]bool{"kernel.msgmax": false, "vm.swappiness": false, "net.ipv4.tcp_syncookies": true} {
-		if _, err := Sysctls(pod(host, "kernel.shm_rmid_forced", name)); err == nil || !strings.HasPrefix(err.Error(), "spec.securityContext.sysctls[1].name: forbidden sysctl: ") {
-			t.Errorf("%s: %v", name, err)
-		}
 	}
 }

@@ -42,14 +42,21 @@ func ReadUserFiles(root string) (UserFiles, error) {
 }
 
 func readUserFile(dir int, name string) ([]byte, error) {
-	path, err := unix.Openat2(dir, name, &unix.OpenHow{
-		// O_PATH has no effect on a device or a FIFO that lies there.
-		Flags:   unix.O_PATH | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
-	})
+	data, err := readRegular(dir, name, unix.RESOLVE_IN_ROOT, maxUserFile)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
 		return nil, nil
 	}
+	return data, err
+}
+
+// readRegular reads a regular file of at most limit bytes. resolve says how the name is
+// kept within dir; links of /proc are never followed.
+func readRegular(dir int, name string, resolve uint64, limit int64) ([]byte, error) {
+	path, err := unix.Openat2(dir, name, &unix.OpenHow{
+		// O_PATH has no effect on a device or a FIFO that lies there.
+		Flags:   unix.O_PATH | unix.O_CLOEXEC,
+		Resolve: resolve | unix.RESOLVE_NO_MAGICLINKS,
+	})
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: "/" + name, Err: err}
 	}
@@ -66,12 +73,12 @@ func readUserFile(dir int, name string) ([]byte, error) {
 		return nil, err
 	}
 	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, maxUserFile+1))
+	data, err := io.ReadAll(io.LimitReader(file, limit+1))
 	if err != nil {
 		return nil, err
 	}
-	if len(data) > maxUserFile {
-		return nil, fmt.Errorf("/%s is larger than %d bytes", name, maxUserFile)
+	if int64(len(data)) > limit {
+		return nil, fmt.Errorf("/%s is larger than %d bytes", name, limit)
 	}
 	return data, nil
 }

@@ -96,6 +96,10 @@ func (s *Server) createNamed(r *http.Request, k *kind, o store.Object, dry bool,
 	o.SetDeletionGracePeriodSeconds(nil)
 	o.SetGeneration(0)
 	o.SetSelfLink("")
+	// First of all, as in Kubernetes; and once more when nobody can close it.
+	if err := s.namespaceOpen(k, o); err != nil {
+		return nil, err
+	}
 	if k.complete != nil {
 		if err := k.complete(s, r, o); err != nil {
 			return nil, err

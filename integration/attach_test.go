@@ -149,16 +149,35 @@ func TestKubectlRunInteractively(t *testing.T) {
 		t.Errorf("run -i --rm: %v\n%s", err, out)
 	}
 
-	terminal, name := openTerminal(t)
-	cmd := n.kubectlCommand(append([]string{"run", "typed", "-it", "--rm", "--pod-running-timeout=3m"}, append(image, "--", "sh")...)...)
+	typed := n.typed(append([]string{"run", "typed", "-it", "--rm", "--pod-running-timeout=3m"}, append(image, "--", "sh")...)...)
+	typed.shown.await("pressing enter")
+	fmt.Fprint(typed.keys, "echo $((6*7)) $(stty size)\n")
+	typed.shown.await("42 24 80")
+	fmt.Fprint(typed.keys, "exit 0\n")
+	if err := typed.wait(); err != nil || !typed.shown.shows("42 24 80") || !typed.shown.shows(`pod "typed" deleted`) {
+		t.Errorf("run -it --rm: %v\n%s", err, typed.shown.buffer.String())
+	}
+}
+
+// typed is kubectl at a terminal: what is typed, and what is shown.
+type typed struct {
+	keys  *os.File
+	shown *screen
+	wait  func() error // for its end, which closes the terminal
+}
+
+func (n *node) typed(args ...string) typed {
+	n.t.Helper()
+	terminal, name := openTerminal(n.t)
 	side, err := os.OpenFile(name, os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
-		t.Fatal(err)
+		n.t.Fatal(err)
 	}
+	cmd := n.kubectlCommand(args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = side, side, side
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+		n.t.Fatal(err)
 	}
 	side.Close()
 	shown := &screen{buffer: new(bytes.Buffer)}
@@ -167,16 +186,12 @@ func TestKubectlRunInteractively(t *testing.T) {
 		defer close(read)
 		_, _ = io.Copy(shown, terminal) // EIO once nobody has the other side
 	}()
-	shown.await("pressing enter")
-	fmt.Fprint(terminal, "echo $((6*7)) $(stty size)\n")
-	shown.await("42 24 80")
-	fmt.Fprint(terminal, "exit 0\n")
-	err = cmd.Wait()
-	terminal.Close()
-	<-read
-	if err != nil || !shown.shows("42 24 80") || !shown.shows(`pod "typed" deleted`) {
-		t.Errorf("run -it --rm: %v\n%s", err, shown.buffer.String())
-	}
+	return typed{keys: terminal, shown: shown, wait: func() error {
+		err := cmd.Wait()
+		terminal.Close()
+		<-read
+		return err
+	}}
 }
 
 // openTerminal makes a pseudo-terminal of 24 lines and 80 columns, and returns it with

@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -58,4 +59,44 @@ func TestKubectlDebug(t *testing.T) {
 		t.Errorf("a name twice: %v %s", err, out)
 	}
 	n.kubectl("delete", "pod", "patient", "--grace-period=1")
+}
+
+// TestKubectlDebugAtATerminal: a shell in an ephemeral container that sees the
+// processes and the root of its target.
+func TestKubectlDebugAtATerminal(t *testing.T) {
+	kubectlPath(t)
+	n := newNode(t)
+	n.start()
+	if out, err := n.tryKubectl(podOf("patient", apps(sh("main", "echo sesame >/found; "+forever), sh("other", forever))), "create", "-f", "-"); err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	n.awaitRunning("patient")
+	shell := n.typed("debug", "-it", "patient", "--image=busybox", "--image-pull-policy=IfNotPresent", "--target=main", "--profile=general", "-c", "look", "--", "sh")
+	shell.shown.await("try pressing enter")
+	if !shell.shown.shows("try pressing enter") {
+		t.Fatalf("no session: %v\n%s", shell.wait(), shell.shown.buffer.String())
+	}
+	fmt.Fprint(shell.keys, "until grep sesame /proc/1/root/found; do sleep 0.1; done; stty size; cat /proc/[0-9]*/cmdline | tr '\\0' ' '; echo\n")
+	shell.shown.await("24 80")
+	fmt.Fprint(shell.keys, "exit 5\n")
+	// kubectl debug does not hand on the exit status.
+	if err := shell.wait(); err != nil {
+		t.Errorf("debug -it: %v", err)
+	}
+	for _, want := range []string{"sesame", "24 80", "sleep 100000"} {
+		if !shell.shown.shows(want) {
+			t.Errorf("%s is not on the screen:\n%s", want, shell.shown.buffer.String())
+		}
+	}
+	pod := n.awaitPod("patient", "the shell has ended", func(p *corev1.Pod) bool {
+		s := p.Status.EphemeralContainerStatuses
+		return len(s) == 1 && s[0].State.Terminated != nil && s[0].State.Terminated.ExitCode == 5
+	})
+	if e := pod.Spec.EphemeralContainers[0]; !e.Stdin || !e.TTY || e.TargetContainerName != "main" {
+		t.Errorf("the container: %+v", e)
+	}
+	if out, err := n.tryKubectl("", "debug", "patient", "--image=busybox", "--target=nobody"); err == nil || !strings.Contains(out, "spec.ephemeralContainers[1].targetContainerName") {
+		t.Errorf("a target that is not there: %v %s", err, out)
+	}
+	n.kubectl("delete", "pod", "patient", "--grace-period=0", "--force")
 }

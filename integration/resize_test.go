@@ -121,6 +121,34 @@ func TestKubectlResize(t *testing.T) {
 	n.kubectl("delete", "pod", "big", "--grace-period=0", "--force")
 }
 
+// TestKubectlEditResize edits the resize subresource as a person does.
+func TestKubectlEditResize(t *testing.T) {
+	kubectlPath(t)
+	n := newNode(t)
+	n.start()
+	size := "resources: {requests: {cpu: 50m, memory: 48Mi}, limits: {cpu: 50m, memory: 48Mi}}"
+	if out, err := n.tryKubectl(podOf("edited", apps(sh("main", forever, size))), "create", "-f", "-"); err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	n.awaitRunning("edited")
+	t.Setenv("KUBE_EDITOR", "sed -i s/48Mi/64Mi/")
+	n.expect(`^pod/edited edited\n$`, "edit", "pod", "edited", "--subresource=resize")
+	pod := n.awaitPod("edited", "it has 64Mi", func(p *corev1.Pod) bool {
+		s := status(p, "main")
+		return running(p, "main", 0) && s.RestartCount == 0 && s.Resources != nil && s.Resources.Limits.Memory().Equal(resource.MustParse("64Mi"))
+	})
+	if got := memoryLimit(n.cgroupValue(pod, "main", "memory.limit_in_bytes", "memory.max")); got != "67108864" {
+		t.Errorf("the container's memory limit is %s", got)
+	}
+	t.Setenv("KUBE_EDITOR", "sed -i -e s/64Mi/48Mi/ -e s/100000/1/") // the command is not what it may change
+	n.expect(`^pod/edited edited\n$`, "edit", "pod", "edited", "--subresource=resize")
+	n.awaitPod("edited", "it has 48Mi, and its command", func(p *corev1.Pod) bool {
+		s := status(p, "main")
+		return s.RestartCount == 0 && s.Resources.Limits.Memory().Equal(resource.MustParse("48Mi")) && strings.Contains(p.Spec.Containers[0].Command[2], "100000")
+	})
+	n.kubectl("delete", "pod", "edited", "--grace-period=0", "--force")
+}
+
 func podCondition(p *corev1.Pod, t corev1.PodConditionType) *corev1.PodCondition {
 	for i := range p.Status.Conditions {
 		if p.Status.Conditions[i].Type == t {

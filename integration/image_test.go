@@ -182,6 +182,9 @@ func TestPullPolicies(t *testing.T) {
 	run("third", "Never", 3)
 	run("fourth", "Always", 4)
 	run("fifth", "Never", 4)
+	r.Close()
+	n.apply("sixth.yaml", imagePod("sixth", ref, "Always"))
+	n.expectEvent("sixth", "the image is on this node, and imagePullPolicy IfNotPresent would use it")
 	n.apply("name.yaml", imagePod("name", "Not/An Image", "IfNotPresent"))
 	n.awaitReason("name", "InvalidImageName")
 }

@@ -135,6 +135,10 @@ func (w *worker) pullImage(ctx context.Context, pod *corev1.Pod, a plan.Action) 
 	}
 	w.mu.Lock()
 	old := w.images[a.Image]
+	if err != nil && old.Present {
+		// On a node without a registry the rule is easily forgotten: no tag means latest, and that means Always.
+		err = fmt.Errorf("%w; the image is on this node, and imagePullPolicy IfNotPresent would use it", err)
+	}
 	if err != nil {
 		w.images[a.Image] = plan.Image{
 			Present: old.Present,

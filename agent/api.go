@@ -168,6 +168,7 @@ func (f *front) run(ctx context.Context) error {
 	go f.aggregate(ctx)
 	go f.collect(ctx)
 	go f.schedule(ctx)
+	go f.keepQuotas(ctx)
 	go f.keepAccounts(ctx)
 	go func() {
 		done <- apiserver.Serve(ctx, f.socket, nil, newOwnAPI(f.agent, f.server.Trusted()), f.agent.log)
@@ -193,6 +194,13 @@ func (f *front) collect(ctx context.Context) {
 func (f *front) schedule(ctx context.Context) {
 	if err := f.server.Schedule(ctx); err != nil {
 		f.agent.log.Error("Pods that wait for the node are no longer placed; restart the agent", "err", err)
+	}
+}
+
+// keepQuotas counts what is used of ResourceQuotas.
+func (f *front) keepQuotas(ctx context.Context) {
+	if err := f.server.KeepQuotas(ctx); err != nil {
+		f.agent.log.Error("the status of ResourceQuotas is no longer kept up to date; restart the agent", "err", err)
 	}
 }
 

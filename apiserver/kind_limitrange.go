@@ -21,7 +21,7 @@ func limitRangeKind() *kind {
 		version: "v1", name: "limitranges", singular: "limitrange", kind: "LimitRange", short: []string{"limits"},
 		namespaced: true, verbs: allVerbs, types: corev1.AddToScheme,
 		strategy: byRules(api.RulesOf(upstream.SetObjectDefaults_LimitRange, upstream.Convert_v1_LimitRange_To_core_LimitRange,
-			validation.ValidateLimitRange, func(l, _ *core.LimitRange) field.ErrorList { return validation.ValidateLimitRange(l) }), nil).warned("LimitRanges are kept and have no effect on this node yet"),
+			validation.ValidateLimitRange, func(l, _ *core.LimitRange) field.ErrorList { return validation.ValidateLimitRange(l) }), nil),
 		columns: []metav1.TableColumnDefinition{
 			column("Name", "string", 0, "Name of the LimitRange."),
 			column("Created At", "string", 0, "When it was made."),

@@ -19,7 +19,7 @@ import (
 
 func resourceQuotaKind() *kind {
 	k := declare[corev1.ResourceQuota, corev1.ResourceQuotaList](&kind{
-		version: "v1", name: "resourcequotas", singular: "resourcequota", kind: "ResourceQuota", short: []string{"quota"},
+		version: "v1", name: resourceQuotas, singular: "resourcequota", kind: "ResourceQuota", short: []string{"quota"},
 		namespaced: true, verbs: allVerbs, types: corev1.AddToScheme,
 		strategy: byRules(resourceQuotaRules(), func(o, old store.Object) {
 			q := o.(*corev1.ResourceQuota)
@@ -27,7 +27,7 @@ func resourceQuotaKind() *kind {
 			if old != nil {
 				q.Status = old.(*corev1.ResourceQuota).Status
 			}
-		}).warned("ResourceQuotas are kept and have no effect on this node yet"),
+		}),
 		columns: []metav1.TableColumnDefinition{
 			column("Name", "string", 0, "Name of the ResourceQuota."),
 			column("Request", "string", 0, "What is requested, of what may be."),

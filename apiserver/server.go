@@ -81,8 +81,10 @@ type Server struct {
 	// creating is read-locked while an object is created in a namespace, and locked
 	// while a namespace is marked as ending.
 	creating sync.RWMutex
-	flight   *places
-	watches  *places
+	// quotas is held while an object that counts for a ResourceQuota is created.
+	quotas  sync.Mutex
+	flight  *places
+	watches *places
 	// endpoints are the kubelet's own, by path.
 	endpoints map[string]http.Handler
 	// sessions bounds those of exec, attach and port-forward.

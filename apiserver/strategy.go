@@ -54,20 +54,6 @@ func counted(spec func(store.Object) any) func(o, old store.Object) {
 	}
 }
 
-// warned adds a warning to each write of a kind: what it says is not acted on.
-func (st *strategy) warned(text string) *strategy {
-	create, update := st.create, st.update
-	st.create = func(o store.Object) (field.ErrorList, []string) {
-		errs, warnings := create(o)
-		return errs, append(warnings, text)
-	}
-	st.update = func(o, old store.Object) (field.ErrorList, []string) {
-		errs, warnings := update(o, old)
-		return errs, append(warnings, text)
-	}
-	return st
-}
-
 // byRules is the strategy of kinds that need nothing but upstream's rules. What
 // clients do not decide, a status for one, prepare sets right before; old is nil
 // for a new object. It may be nil.

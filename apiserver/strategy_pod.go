@@ -21,7 +21,7 @@ func podStrategy(s *Server) *strategy {
 			p := o.(*corev1.Pod)
 			p.Generation, p.Status = 1, corev1.PodStatus{Phase: corev1.PodPending}
 			api.Default(p)
-			for _, step := range []func(*store.Store, *corev1.Pod) error{prioritize, takeRuntimeClass} {
+			for _, step := range []func(*store.Store, *corev1.Pod) error{limitDefaults, prioritize, takeRuntimeClass} {
 				if err := step(cfg.Store, p); err != nil {
 					return err
 				}

@@ -11,12 +11,15 @@ import (
 
 // podResize is …/pods/{name}/resize: the whole Pod, of which only the resources and
 // their resize policies are written.
-func podResize(cfg *Config) subresource {
+func podResize(s *Server) subresource {
 	return podPart("resize", func(p, old *corev1.Pod) (field.ErrorList, []string) {
 		keepResizes(p, old)
 		api.Default(p)
+		if err := limitDefaults(s.cfg.Store, p); err != nil {
+			return field.ErrorList{field.InternalError(nil, err)}, nil
+		}
 		errs := api.ValidateResize(p, old)
-		refused, warnings := unsupported(p, cfg.NodeName)
+		refused, warnings := unsupported(p, s.cfg.NodeName)
 		return append(errs, refused...), warnings
 	})
 }

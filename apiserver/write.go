@@ -119,6 +119,9 @@ func (s *Server) createNamed(r *http.Request, k *kind, o store.Object, dry bool,
 		return nil, err
 	}
 	warnings = append(admitted, warnings...)
+	if err := s.withinLimits(k, o, nil, ""); err != nil {
+		return nil, err
+	}
 	if err := s.manage(k, o, k.object(), "", manager); err != nil {
 		return nil, err
 	}
@@ -127,6 +130,11 @@ func (s *Server) createNamed(r *http.Request, k *kind, o store.Object, dry bool,
 	if err := s.namespaceOpen(k, o); err != nil {
 		return nil, err
 	}
+	settled, err := s.charge(k, o, nil, "")
+	if err != nil {
+		return nil, err
+	}
+	defer settled()
 	if !dry {
 		return warnings, k.failed(s.cfg.Store.Create(k.name, o), o.GetName())
 	}
@@ -229,12 +237,23 @@ func (s *Server) replace(r *http.Request, k *kind, o, old store.Object, sub, man
 		return nil, err
 	}
 	warnings = append(admitted, warnings...)
+	if err := s.withinLimits(k, o, old, sub); err != nil {
+		return nil, err
+	}
 	if err := s.manage(k, o, old, sub, manager); err != nil {
 		return nil, err
 	}
 	o.GetObjectKind().SetGroupVersionKind(k.gvk())
 	old.GetObjectKind().SetGroupVersionKind(k.gvk())
-	if dry || apiequality.Semantic.DeepEqual(o, old) {
+	if apiequality.Semantic.DeepEqual(o, old) {
+		return warnings, nil
+	}
+	settled, err := s.charge(k, o, old, sub)
+	if err != nil {
+		return nil, err
+	}
+	defer settled()
+	if dry {
 		return warnings, nil
 	}
 	if finished(o) {

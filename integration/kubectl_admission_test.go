@@ -54,3 +54,50 @@ handler: kata
 		t.Error(got)
 	}
 }
+
+// TestKubectlQuotas holds Pods to a LimitRange, whose defaults their cgroups have,
+// and to a ResourceQuota.
+func TestKubectlQuotas(t *testing.T) {
+	kubectlPath(t)
+	n := newNode(t)
+	n.start()
+	n.must(`
+apiVersion: v1
+kind: LimitRange
+metadata: {name: defaults}
+spec: {limits: [{type: Container, default: {memory: 48Mi}, defaultRequest: {memory: 16Mi}, max: {memory: 64Mi}}]}
+---
+apiVersion: v1
+kind: ResourceQuota
+metadata: {name: compute}
+spec: {hard: {pods: "2", requests.memory: 100Mi}}
+`)
+	pod := func(name string, more ...string) string {
+		return podOf(name, apps(busybox("app", append([]string{"command: [sleep, '1000']"}, more...)...)))
+	}
+	n.must(pod("first"))
+	if got := memoryLimit(n.cgroupValue(n.awaitRunning("first"), "app", "memory.limit_in_bytes", "memory.max")); got != "50331648" {
+		t.Errorf("the container's memory limit is %s", got)
+	}
+	refused := func(manifest, want string) {
+		t.Helper()
+		if out, err := n.tryKubectl(manifest, "create", "-f", "-"); err == nil || !strings.Contains(out, want) {
+			t.Errorf("%v: %s", err, out)
+		}
+	}
+	refused(pod("big", "resources: {limits: {memory: 65Mi}}"),
+		`pods "big" is forbidden: maximum memory usage per Container is 64Mi, but limit is 65Mi`)
+	n.must(pod("second"))
+	refused(pod("third"),
+		`Error from server (Forbidden): error when creating "STDIN": pods "third" is forbidden: exceeded quota: compute, requested: pods=1, used: pods=2, limited: pods=2`)
+	n.eventually("the quota shows what is used", func() bool {
+		out, err := n.tryKubectl("", "describe", "quota", "compute")
+		fields := strings.Join(strings.Fields(out), " ")
+		return err == nil && strings.Contains(fields, "pods 2 2 requests.memory 32Mi 100Mi")
+	})
+	n.expect(`"first" deleted`, "delete", "pod", "first", "--grace-period=0", "--force")
+	n.eventually("its end makes room", func() bool {
+		_, err := n.tryKubectl(pod("third"), "create", "-f", "-")
+		return err == nil
+	})
+}

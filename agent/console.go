@@ -3,11 +3,9 @@
 package agent
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,7 +14,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/minikubelet/minikubelet/podmgr"
-	"github.com/minikubelet/minikubelet/runtime/crilog"
 	"github.com/minikubelet/minikubelet/runtime/image"
 )
 
@@ -33,7 +30,7 @@ type Console struct {
 
 	mu    sync.Mutex
 	begun time.Time
-	agent *Agent
+	node  consoleNode
 	pods  map[string]*shownPod // by UID
 	bar   bool                 // the last line of Progress is a bar
 	width int                  // of the column with the containers' names
@@ -52,15 +49,44 @@ type shownPod struct {
 	tailed map[string]bool // container/attempt
 }
 
+// begin sets the time that all others count from.
+func (c *Console) begin() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.begun.IsZero() {
+		c.begun = time.Now()
+	}
+}
+
+// importing shows how far an archive has come.
+func (c *Console) importing(path string) func(image.Progress) {
+	return func(p image.Progress) { c.pull(path, p) }
+}
+
 func (c *Console) hooks() Hooks {
-	c.begun = time.Now()
+	c.begin()
 	return Hooks{OnStatus: c.status, OnEvent: c.event, OnPull: c.pull}
 }
 
-func (c *Console) attach(a *Agent) {
+// consoleNode is what a console shows of the node besides statuses and events.
+type consoleNode interface {
+	// cgroupValues is what the kernel says of a Pod's cgroup, by file name; nothing when
+	// it has none.
+	cgroupValues(pod *corev1.Pod) map[string]string
+	// ran is how long a container ran that has ended, 0 when that is not known: a
+	// status has whole seconds.
+	ran(pod *corev1.Pod, containerID string) time.Duration
+	// output writes what an attempt of a container writes, to its end; done is closed
+	// when the Pod has ended.
+	output(pod *corev1.Pod, container string, attempt int, done <-chan struct{}, stdout, stderr io.Writer) error
+	// drainTime is how long the output of an ended Pod may take to be shown.
+	drainTime() time.Duration
+}
+
+func (c *Console) attach(n consoleNode) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.agent = a
+	c.node = n
 }
 
 // line is one thing that is shown, as -o json has it.
@@ -188,8 +214,11 @@ func (c *Console) status(pod *corev1.Pod, s *corev1.PodStatus) {
 
 // cgroupValues shows what the kernel says of the Pod's cgroup; c.mu is held.
 func (c *Console) cgroupValues(shown *shownPod) {
-	values, err := c.agent.cgroups.ReadPodValues(string(shown.pod.UID))
-	if err != nil || shown.cgroup || len(values) == 0 {
+	if shown.cgroup {
+		return
+	}
+	values := c.node.cgroupValues(shown.pod)
+	if len(values) == 0 {
 		return
 	}
 	shown.cgroup = true
@@ -198,7 +227,7 @@ func (c *Console) cgroupValues(shown *shownPod) {
 
 func (c *Console) containers(shown *shownPod, list []corev1.ContainerStatus, kind string) {
 	for _, s := range list {
-		text, state := stateText(&s, c.ran(&s)), stateText(&s, 0)
+		text, state := stateText(&s, c.ran(shown.pod, &s)), stateText(&s, 0)
 		if text == "" || shown.states[s.Name] == state {
 			continue
 		}
@@ -215,14 +244,12 @@ func (c *Console) containers(shown *shownPod, list []corev1.ContainerStatus, kin
 	}
 }
 
-// ran is how long an ended container ran; a status has seconds only.
-func (c *Console) ran(s *corev1.ContainerStatus) time.Duration {
-	_, id, _ := strings.Cut(s.ContainerID, "://")
-	seen, err := c.agent.runtime.Status(id)
-	if err != nil || s.State.Terminated == nil || seen.StartedAt.IsZero() {
-		return 0
+// ran is how long an ended container ran.
+func (c *Console) ran(pod *corev1.Pod, s *corev1.ContainerStatus) time.Duration {
+	if _, id, _ := strings.Cut(s.ContainerID, "://"); s.State.Terminated != nil && id != "" {
+		return c.node.ran(pod, id)
 	}
-	return seen.FinishedAt.Sub(seen.StartedAt)
+	return 0
 }
 
 // startText says that a container's present attempt began.
@@ -264,21 +291,16 @@ func (c *Console) follow(shown *shownPod, container string, attempt int) {
 		return
 	}
 	shown.tailed[key] = true
-	path := filepath.Join(podmgr.LogDir(c.agent.cfg.LogDir, shown.pod), container, strconv.Itoa(attempt)+".log")
 	shown.tails.Go(func() {
-		opts := crilog.Options{Follow: true, Done: shown.done}
 		out := &prefixed{console: c, pod: shown.pod.Name, container: container, stream: "stdout"}
 		errout := &prefixed{console: c, pod: shown.pod.Name, container: container, stream: "stderr"}
-		if err := crilog.Copy(context.Background(), path, opts, crilog.Format{}, out, errout); err != nil {
+		if err := c.node.output(shown.pod, container, attempt, shown.done, out, errout); err != nil {
 			c.note("cannot read the output of " + container + ": " + err.Error())
 		}
 		out.flush()
 		errout.flush()
 	})
 }
-
-// drainBound is how long the output of an ended Pod may take to be shown.
-const drainBound = 5 * time.Second
 
 // drain shows what is left of a Pod's output. Nothing is written any more.
 func (c *Console) drain(pod *corev1.Pod) {
@@ -293,7 +315,7 @@ func (c *Console) drain(pod *corev1.Pod) {
 	go func() { shown.tails.Wait(); close(all) }()
 	select {
 	case <-all:
-	case <-time.After(drainBound):
+	case <-time.After(c.node.drainTime()):
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/minikubelet/minikubelet/podmgr"
+	"github.com/minikubelet/minikubelet/runtime"
 	"github.com/minikubelet/minikubelet/runtime/crilog"
 )
 
@@ -115,7 +116,8 @@ func attemptsIn(dir string) ([]int, error) {
 	return out, nil
 }
 
-// ended is closed when the container with the ID runs no more.
+// ended is closed when the container with the ID runs no more and all its output is
+// in its log.
 func (l logs) ended(ctx context.Context, pod *corev1.Pod, container, id string) <-chan struct{} {
 	done := make(chan struct{})
 	runs := func(p *corev1.Pod) bool {
@@ -125,6 +127,7 @@ func (l logs) ended(ctx context.Context, pod *corev1.Pod, container, id string) 
 	w := l.agent.store.Watch(podmgr.Pods, l.agent.store.Revision())
 	go func() {
 		defer close(done)
+		defer l.agent.awaitRelease(ctx, id)
 		defer w.Close()
 		var now corev1.Pod
 		if err := l.agent.store.Get(podmgr.Pods, pod.Namespace, pod.Name, &now); err != nil || !runs(&now) {
@@ -141,4 +144,21 @@ func (l logs) ended(ctx context.Context, pod *corev1.Pod, container, id string) 
 		}
 	}()
 	return done
+}
+
+// awaitRelease waits until an ended container's log is complete; that has no event of
+// its own.
+func (a *Agent) awaitRelease(ctx context.Context, id string) {
+	_, id, _ = strings.Cut(id, "://")
+	for {
+		s, err := a.runtime.Status(id)
+		if err != nil || s.State != runtime.StateExited || s.Released {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(releasePoll):
+		}
+	}
 }

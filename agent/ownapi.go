@@ -16,7 +16,7 @@ import (
 
 const (
 	// ownWorkMax and ownFollowMax bound what is done at a time for commands beside the
-	// agent: work on images, and outputs and pulls that are followed.
+	// agent: work on images, and outputs that are followed.
 	ownWorkMax, ownFollowMax = 8, 512
 	// ownWrite is how long a client may take to read a line of an answer.
 	ownWrite = 30 * time.Second
@@ -40,6 +40,8 @@ func newOwnAPI(a *Agent, kubernetes http.Handler) *ownAPI {
 	o.mux.HandleFunc("POST "+socket.PathImage, bounded(o.work, o.importImages))
 	o.mux.HandleFunc("DELETE "+socket.PathImage, bounded(o.work, o.removeImages))
 	o.mux.HandleFunc("POST "+socket.PathPull, bounded(o.work, o.pullImage))
+	o.mux.HandleFunc("GET "+socket.PathFacts, bounded(o.follow, o.facts))
+	o.mux.HandleFunc("GET "+socket.PathOutput, bounded(o.follow, o.output))
 	return o
 }
 

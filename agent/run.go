@@ -36,11 +36,19 @@ type RunOptions struct {
 
 // Run runs Pods in the foreground and removes everything at their end. It
 // returns 0 when all succeeded, else the exit status of the first container that
-// failed, 1 for a Pod that failed without one, 130 after an interrupt.
+// failed, 1 for a Pod that failed without one, 130 after an interrupt. When an agent
+// holds the data directory, the Pods are that agent's, and Run follows them over its
+// socket.
 func Run(ctx context.Context, cfg Config, o RunOptions, log *slog.Logger) (status int, err error) {
-	a, err := Open(ctx, cfg, o.Console.hooks(), log)
-	if err != nil {
+	if err := cfg.complete(); err != nil {
 		return 1, err
+	}
+	a, client, err := orBeside(ctx, &cfg, func() (*Agent, error) { return Open(ctx, cfg, o.Console.hooks(), log) })
+	switch {
+	case err != nil:
+		return 1, err
+	case client != nil:
+		return runBeside(ctx, cfg, client, o)
 	}
 	defer func() { err = errors.Join(err, a.Close()) }()
 	if err := a.forgetRuns(); err != nil {
@@ -59,7 +67,7 @@ func Run(ctx context.Context, cfg Config, o RunOptions, log *slog.Logger) (statu
 }
 
 func (a *Agent) importArchive(ctx context.Context, path string, c *Console) error {
-	opts := image.ImportOptions{Progress: func(p image.Progress) { c.pull(path, p) }}
+	opts := image.ImportOptions{Progress: c.importing(path)}
 	list, err := a.images.ImportFile(ctx, path, opts)
 	for _, img := range list {
 		c.note("image " + img.Name + " imported")
@@ -79,7 +87,7 @@ type foreground struct {
 
 func (a *Agent) runPods(ctx context.Context, o RunOptions) (int, error) {
 	f := &foreground{agent: a, pods: make(map[string]*corev1.Pod), changes: make(chan struct{}, 1)}
-	o.Console.attach(a)
+	o.Console.attach(ownNode{a})
 	watch := a.store.Watch(podmgr.Pods, a.store.Revision())
 	defer watch.Close()
 	for _, pod := range o.Pods {

@@ -209,8 +209,11 @@ func TestOneHolder(t *testing.T) {
 	if out, err := n.try("serve", "--manifests", n.path("manifests")); err == nil || !strings.Contains(out, holder) || !strings.Contains(out, n.path("data")) {
 		t.Errorf("a second daemon: %v\n%s", err, out)
 	}
-	if got := n.foreground(podOf("b", apps(sh("app", "true")))); got.code != 1 || !strings.Contains(got.stderr, holder) || !strings.Contains(got.stderr, "manifest directory") {
-		t.Errorf("run beside a daemon: %s", got)
+	elsewhere := n.command("run", "-f", "-")
+	elsewhere.Args = append(elsewhere.Args, "--run-dir", n.path("other")) // where the daemon has no socket
+	elsewhere.Stdin = strings.NewReader(podOf("b", apps(sh("app", "true"))))
+	if out, err := elsewhere.CombinedOutput(); err == nil || !strings.Contains(string(out), holder) || !strings.Contains(string(out), n.path("other/api.sock")) {
+		t.Errorf("run beside a daemon that does not answer: %v\n%s", err, out)
 	}
 	if after := n.pods()["a"]; containerID(&after, "app") != containerID(&before, "app") {
 		t.Errorf("the Pod was touched: %+v", after.Status)

@@ -3,8 +3,6 @@
 package main
 
 import (
-	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -14,7 +12,6 @@ import (
 	"golang.org/x/term"
 
 	"github.com/minikubelet/minikubelet/agent"
-	"github.com/minikubelet/minikubelet/runtime/engine"
 )
 
 func runCommand(g *global) *cobra.Command {
@@ -23,9 +20,12 @@ func runCommand(g *global) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run -f FILE",
 		Short: "Run a Pod in the foreground",
-		Long: `run runs the Pods of a manifest, with the ConfigMaps, Secrets and Namespaces in it, shows each step and the containers' output, and
-removes everything at the end. Interrupt (Ctrl-C) stops the Pods, a second one
-kills them.
+		Long: `run runs the Pods of a manifest, with the ConfigMaps, Secrets and Namespaces in
+it, shows each step and the containers' output, and removes everything at the
+end. Interrupt (Ctrl-C) stops the Pods, a second one kills them.
+
+It needs no daemon. When one holds the data directory, run hands the Pods to it
+over its socket and follows them there; the daemon may be restarted meanwhile.
 
 The exit status is 0 when the Pod succeeded, otherwise that of the first
 container that failed, and 130 after an interrupt.`,
@@ -46,10 +46,6 @@ container that failed, and 130 after an interrupt.`,
 			console := &agent.Console{Progress: os.Stderr, Output: os.Stdout, JSON: g.json(), Terminal: term.IsTerminal(int(os.Stderr.Fd()))}
 			o := agent.RunOptions{Pods: podsOf(objects), Objects: othersOf(objects), Console: console, Archives: archives, Interrupt: interrupts()}
 			status, err := agent.Run(cmd.Context(), cfg, o, g.logger(slog.LevelError)) // what a warning says, the console shows as an event
-			var locked *engine.LockedError
-			if errors.As(err, &locked) {
-				return fmt.Errorf("%w; put the manifest into its manifest directory, or use another --data-dir and --run-dir", err)
-			}
 			if err != nil || status != 0 {
 				return &exitError{max(status, 1), err}
 			}
@@ -61,11 +57,14 @@ container that failed, and 130 after an interrupt.`,
 	return cmd
 }
 
-// interrupts tells of SIGINT, as often as it comes.
+// interrupts tells of SIGINT, and of a terminal that is closed, as often as they come.
 func interrupts() <-chan struct{} {
 	out := make(chan struct{}, 2)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT)
+	if !signal.Ignored(syscall.SIGHUP) { // as under nohup
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	go func() {
 		for range signals {
 			out <- struct{}{}

@@ -4,7 +4,6 @@ package agent
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 
 	corev1 "k8s.io/api/core/v1"
@@ -92,9 +91,9 @@ func namespaceOf(o store.Object) string {
 
 func (a *accounts) putAll() error {
 	var names []string
-	_, err := a.store.List(namespaces, "", func(data []byte) error {
+	_, err := a.store.List(namespaces, "", func(data store.Data) error {
 		var n metav1.PartialObjectMetadata
-		err := json.Unmarshal(data, &n)
+		err := data.Into(&n)
 		names = append(names, n.Name)
 		return err
 	})

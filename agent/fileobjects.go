@@ -3,7 +3,6 @@
 package agent
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -165,10 +164,10 @@ func (m *manifests) endObject(kind *api.ManifestKind, o api.Meta) error {
 // objectsOf are all objects of a kind, the caller's own.
 func objectsOf(s *store.Store, kind *api.ManifestKind) ([]api.Meta, error) {
 	var out []api.Meta
-	_, err := s.List(kind.Resource, "", func(data []byte) error {
+	_, err := s.List(kind.Resource, "", func(data store.Data) error {
 		o := kind.New()
 		out = append(out, o)
-		return json.Unmarshal(data, o)
+		return data.Into(o)
 	})
 	return out, err
 }

@@ -4,7 +4,6 @@ package agent
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -296,9 +295,9 @@ func (m *manifests) sync() error {
 
 func (m *manifests) stored() (map[string]*corev1.Pod, error) {
 	out := make(map[string]*corev1.Pod)
-	_, err := m.store.List(podmgr.Pods, "", func(data []byte) error {
+	_, err := m.store.List(podmgr.Pods, "", func(data store.Data) error {
 		pod := new(corev1.Pod)
-		if err := json.Unmarshal(data, pod); err != nil {
+		if err := data.Into(pod); err != nil {
 			return err
 		}
 		out[pod.Namespace+"/"+pod.Name] = pod

@@ -4,7 +4,6 @@ package agent
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,6 +20,7 @@ import (
 	"github.com/minikubelet/minikubelet/apiserver"
 	"github.com/minikubelet/minikubelet/podmgr"
 	"github.com/minikubelet/minikubelet/runtime/engine"
+	"github.com/minikubelet/minikubelet/store"
 )
 
 // annotationRun marks a Pod of run: it has no owner once its run is gone.
@@ -132,10 +132,10 @@ func (a *Agent) forgetRuns() error {
 // each calls fn with every Pod of the store, as they were when it began.
 func (a *Agent) each(fn func(*corev1.Pod) error) error {
 	var pods []*corev1.Pod
-	_, err := a.store.List(podmgr.Pods, "", func(data []byte) error {
+	_, err := a.store.List(podmgr.Pods, "", func(data store.Data) error {
 		pod := new(corev1.Pod)
 		pods = append(pods, pod)
-		return json.Unmarshal(data, pod)
+		return data.Into(pod)
 	})
 	if err != nil {
 		return err

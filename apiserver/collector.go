@@ -86,7 +86,7 @@ func (c *collector) begin() error {
 	c.dependents, c.owners = make(map[types.UID]map[id]bool), make(map[id][]metav1.OwnerReference)
 	c.ending, c.objects, c.spaces = make(map[string]bool), make(map[id]bool), make(map[string]bool)
 	for resource, k := range c.byResource {
-		_, err := c.s.cfg.Store.List(resource, "", func(data []byte) error {
+		_, err := c.s.cfg.Store.List(resource, "", func(data store.Data) error {
 			o, err := k.decode(data)
 			if err == nil {
 				c.take(k, o)

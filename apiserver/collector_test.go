@@ -4,7 +4,6 @@ package apiserver
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,6 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/ptr"
+
+	"github.com/minikubelet/minikubelet/store"
 )
 
 // collect runs the garbage collector.
@@ -36,9 +37,9 @@ func (b *bench) collect() {
 func (b *bench) maps() string {
 	b.t.Helper()
 	var out []string
-	_, err := b.store.List("configmaps", "", func(data []byte) error {
+	_, err := b.store.List("configmaps", "", func(data store.Data) error {
 		var c corev1.ConfigMap
-		err := json.Unmarshal(data, &c)
+		err := data.Into(&c)
 		text := c.Name
 		for _, f := range c.Finalizers {
 			text += " " + f

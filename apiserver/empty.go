@@ -64,7 +64,7 @@ func (s *Server) emptyOf(k *kind, namespace string, left *remains) {
 	var all []store.Object
 	list := func() error {
 		all = nil
-		_, err := s.cfg.Store.List(k.name, namespace, func(data []byte) error {
+		_, err := s.cfg.Store.List(k.name, namespace, func(data store.Data) error {
 			o, err := k.decode(data)
 			all = append(all, o)
 			return err

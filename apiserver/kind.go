@@ -4,7 +4,6 @@ package apiserver
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"slices"
 
@@ -147,9 +146,9 @@ func (k *kind) failed(err error, name string) error {
 }
 
 // decode makes an object of what the store has.
-func (k *kind) decode(data []byte) (store.Object, error) {
+func (k *kind) decode(data store.Data) (store.Object, error) {
 	o := k.object()
-	err := json.Unmarshal(data, o)
+	err := data.Into(o)
 	return o, err
 }
 

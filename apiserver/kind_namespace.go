@@ -91,7 +91,7 @@ func (s *Server) keepNamespace(o store.Object) error {
 		if !k.namespaced || !k.can("delete") {
 			continue
 		}
-		_, err := s.cfg.Store.List(k.name, n.Name, func(data []byte) error {
+		_, err := s.cfg.Store.List(k.name, n.Name, func(data store.Data) error {
 			in, err := k.decode(data)
 			if err != nil {
 				return err

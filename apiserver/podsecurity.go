@@ -3,7 +3,6 @@
 package apiserver
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -121,9 +120,9 @@ var errEnough = errors.New("enough")
 
 func (s *Server) violations(namespace string, level security.LevelVersion) ([]string, error) {
 	var out []string
-	_, err := s.cfg.Store.List("pods", namespace, func(data []byte) error {
+	_, err := s.cfg.Store.List("pods", namespace, func(data store.Data) error {
 		p := new(corev1.Pod)
-		if err := json.Unmarshal(data, p); err != nil {
+		if err := data.Into(p); err != nil {
 			return err
 		}
 		if why := s.violation(level, p); why != "" {

@@ -102,7 +102,7 @@ func (s *Server) countUsed(namespace string, quotas []*corev1.ResourceQuota) ([]
 		if !needed {
 			continue
 		}
-		_, err := s.cfg.Store.List(k.name, namespace, func(data []byte) error {
+		_, err := s.cfg.Store.List(k.name, namespace, func(data store.Data) error {
 			o, err := k.decode(data)
 			if err != nil {
 				return err

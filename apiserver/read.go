@@ -30,6 +30,9 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request, k *kind, req reques
 	if _, err := s.known(r.URL.Query().Get("resourceVersion")); err != nil {
 		return err
 	}
+	if k.plain(f) {
+		return s.getRaw(w, r, k, req)
+	}
 	o, err := s.getObject(r.Context(), k, req)
 	if err != nil {
 		return k.failed(err, req.name)
@@ -158,6 +161,9 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, k *kind, req reque
 	if err != nil {
 		return err
 	}
+	if k.plain(f) && p.at == 0 && sel.everything() {
+		return s.listRaw(w, r, k, req.namespace, p)
+	}
 	objects, listMeta, err := s.objects(r.Context(), k, req.namespace, sel, p)
 	if err != nil {
 		return err
@@ -200,25 +206,30 @@ func (s *Server) collect(k *kind, namespace string, sel selection, p page) ([]st
 	if err != nil {
 		return nil, metav1.ListMeta{}, err
 	}
+	m, err := pageMeta(revision, last, more, sel.everything())
+	return out, m, err
+}
+
+// pageMeta is what a list says of itself: its revision and, when more objects come
+// behind the last, how to go on and, if they have been counted, how many they are.
+func pageMeta(revision uint64, last string, more int64, counted bool) (metav1.ListMeta, error) {
 	m := metav1.ListMeta{ResourceVersion: strconv.FormatUint(revision, 10)}
-	if more > 0 {
-		data, err := json.Marshal(continueToken{Version: revision, After: last})
-		if err != nil {
-			return nil, m, err
-		}
-		m.Continue = base64.RawURLEncoding.EncodeToString(data)
-		if sel.everything() {
-			m.RemainingItemCount = &more
-		}
+	if more == 0 {
+		return m, nil
 	}
-	return out, m, nil
+	data, err := json.Marshal(continueToken{Version: revision, After: last})
+	m.Continue = base64.RawURLEncoding.EncodeToString(data)
+	if counted {
+		m.RemainingItemCount = &more
+	}
+	return m, err
 }
 
 // scan calls take with the objects of the page's revision, in the order of their
 // keys, and returns the revision.
 func (s *Server) scan(k *kind, namespace string, p page, take func(key string, o store.Object)) (uint64, error) {
 	now := make(map[string]store.Object)
-	revision, err := s.cfg.Store.Scan(k.name, namespace, p.after, func(key string, data []byte) error {
+	revision, err := s.cfg.Store.Scan(k.name, namespace, p.after, func(key string, data store.Data) error {
 		o, err := k.decode(data)
 		switch {
 		case err != nil:

@@ -32,7 +32,7 @@ type bench struct {
 	http   *httptest.Server
 }
 
-func newBench(t *testing.T) *bench {
+func newBench(t testing.TB) *bench {
 	t.Helper()
 	s, err := store.Open(filepath.Join(t.TempDir(), "state.db"))
 	if err != nil {

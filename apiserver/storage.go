@@ -3,8 +3,6 @@
 package apiserver
 
 import (
-	"encoding/json"
-
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
@@ -16,10 +14,10 @@ import (
 // began.
 func each[T any](s *store.Store, resource, namespace string, fn func(*T) error) error {
 	var all []*T
-	_, err := s.List(resource, namespace, func(data []byte) error {
+	_, err := s.List(resource, namespace, func(data store.Data) error {
 		o := new(T)
 		all = append(all, o)
-		return json.Unmarshal(data, o)
+		return data.Into(o)
 	})
 	for _, o := range all {
 		if err == nil {

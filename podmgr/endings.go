@@ -3,7 +3,6 @@
 package podmgr
 
 import (
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -55,9 +54,9 @@ func endingOf(pod *corev1.Pod, end plan.End) *ending {
 // whose Pod is gone.
 func (m *Manager) loadEndings(pods map[types.UID]*corev1.Pod) error {
 	var lost []*ending
-	_, err := m.cfg.Store.List(endings, "", func(data []byte) error {
+	_, err := m.cfg.Store.List(endings, "", func(data store.Data) error {
 		e := new(ending)
-		if err := json.Unmarshal(data, e); err != nil {
+		if err := data.Into(e); err != nil {
 			return err
 		}
 		if pods[e.UID] == nil {

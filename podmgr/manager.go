@@ -4,7 +4,6 @@ package podmgr
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -182,9 +181,9 @@ func (m *Manager) Run(ctx context.Context) error {
 
 func (m *Manager) list() (map[types.UID]*corev1.Pod, uint64, error) {
 	pods := make(map[types.UID]*corev1.Pod)
-	revision, err := m.cfg.Store.List(Pods, "", func(data []byte) error {
+	revision, err := m.cfg.Store.List(Pods, "", func(data store.Data) error {
 		pod := new(corev1.Pod)
-		if err := json.Unmarshal(data, pod); err != nil {
+		if err := data.Into(pod); err != nil {
 			return err
 		}
 		if pod.Spec.NodeName != "" { // others wait for the scheduler

@@ -3,7 +3,6 @@
 package podmgr
 
 import (
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -136,9 +135,9 @@ func (r *recorder) start() func() {
 
 // load finds the events that an earlier agent left.
 func (r *recorder) load() {
-	_, err := r.store.List(Events, "", func(data []byte) error {
+	_, err := r.store.List(Events, "", func(data store.Data) error {
 		var e corev1.Event
-		if err := json.Unmarshal(data, &e); err != nil {
+		if err := data.Into(&e); err != nil {
 			return err
 		}
 		key := sameness(e.InvolvedObject, e.Type, e.Reason, e.Message)

@@ -3,7 +3,6 @@
 package podmgr
 
 import (
-	"encoding/json"
 	"log/slog"
 	"path/filepath"
 	"testing"
@@ -17,9 +16,9 @@ import (
 
 func stored(t *testing.T, s *store.Store) (list []corev1.Event) {
 	t.Helper()
-	_, err := s.List(Events, "", func(data []byte) error {
+	_, err := s.List(Events, "", func(data store.Data) error {
 		var e corev1.Event
-		if err := json.Unmarshal(data, &e); err != nil {
+		if err := data.Into(&e); err != nil {
 			return err
 		}
 		list = append(list, e)

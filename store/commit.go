@@ -3,8 +3,8 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
@@ -29,20 +29,16 @@ type change struct {
 	resource string
 	kind     EventType
 	obj      Object // the writer's own, which waits meanwhile
-	check    func(old []byte) error
+	check    func(old *Data) error
 
 	before string // its resourceVersion when it came
-	event  Event
+	record *record
 	err    error
 	done   chan struct{}
 }
 
-func (c *change) id() string {
-	return c.resource + "/" + string(key(c.obj.GetNamespace(), c.obj.GetName()))
-}
-
 // write does one change, durably, and tells the watchers.
-func (s *Store) write(resource string, kind EventType, obj Object, check func(old []byte) error) error {
+func (s *Store) write(resource string, kind EventType, obj Object, check func(old *Data) error) error {
 	c := &change{
 		resource: resource, kind: kind, obj: obj, check: check, before: obj.GetResourceVersion(), done: make(chan struct{}),
 	}
@@ -88,10 +84,9 @@ func (s *Store) commit(batch []*change) {
 	revision := s.revision
 	s.mu.Unlock()
 	began, done, size := time.Now(), 0, int64(0)
-	inBatch := make(map[string]Object) // what earlier changes of this batch made
 	err := s.db.Update(func(tx *bolt.Tx) error {
 		for _, c := range batch {
-			if c.err = s.apply(tx, c, revision+1, inBatch); c.err == nil {
+			if c.err = s.apply(tx, c, revision+1); c.err == nil {
 				revision++
 				done++
 			}
@@ -115,65 +110,54 @@ func (s *Store) commit(batch []*change) {
 			c.obj.SetResourceVersion(c.before)
 			continue
 		}
-		s.revision = c.event.Revision
-		if c.kind == Deleted {
-			delete(s.latest, c.id())
-		} else {
-			s.latest[c.id()] = c.event.Object
-		}
-		s.publish(c.event)
+		s.revision = c.record.revision
+		s.publish(c.record)
 	}
 }
 
-// apply makes one change in a transaction, and its event.
-func (s *Store) apply(tx *bolt.Tx, c *change, revision uint64, inBatch map[string]Object) error {
+// apply makes one change in a transaction, and its record.
+func (s *Store) apply(tx *bolt.Tx, c *change, revision uint64) error {
 	b, err := tx.Bucket(bucketObjects).CreateBucketIfNotExists([]byte(c.resource))
 	if err != nil {
 		return err
 	}
-	k, id := key(c.obj.GetNamespace(), c.obj.GetName()), c.id()
-	old := b.Get(k)
-	if err := c.check(old); err != nil {
+	k := key(c.obj.GetNamespace(), c.obj.GetName())
+	old, before := b.Get(k), (*Data)(nil)
+	if old != nil {
+		before = &Data{old}
+	}
+	if err := c.check(before); err != nil {
 		return err
 	}
-	previous, err := s.previous(c, old, inBatch)
-	if err != nil {
-		return fmt.Errorf("%s: %w", id, err)
+	c.obj.SetResourceVersion(version(revision))
+	r := &record{
+		kind: c.kind, resource: c.resource, key: string(k), revision: revision,
+		typ: reflect.TypeOf(c.obj).Elem(), previous: s.keep(c.resource, k, old),
 	}
-	c.obj.SetResourceVersion(strconv.FormatUint(revision, 10))
-	c.event = Event{Type: c.kind, Resource: c.resource, Revision: revision, Previous: previous}
+	c.record = r
 	if c.kind == Deleted {
-		c.event.Object = previous.DeepCopyObject().(Object)
-		c.event.Object.SetResourceVersion(c.obj.GetResourceVersion())
-		delete(inBatch, id)
+		r.object = r.previous
 		return b.Delete(k)
 	}
-	data, err := json.Marshal(c.obj)
-	if err == nil {
-		err = b.Put(k, data)
-	}
+	data, err := encode(c.obj, revision)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s %s: %w", c.resource, k, err)
 	}
-	c.event.Object = c.obj.DeepCopyObject().(Object)
-	inBatch[id] = c.event.Object
-	return nil
+	r.object = data.bytes
+	return b.Put(k, data.bytes)
 }
 
-// previous is the object before a change, nil if there was none.
-func (s *Store) previous(c *change, old []byte, inBatch map[string]Object) (Object, error) {
-	if old == nil {
-		return nil, nil
-	}
-	if p := inBatch[c.id()]; p != nil {
-		return p, nil
+// keep makes bytes of a transaction last, or finds them in the ring.
+func (s *Store) keep(resource string, k, data []byte) []byte {
+	if data == nil {
+		return nil
 	}
 	s.mu.Lock()
-	p := s.latest[c.id()]
-	s.mu.Unlock()
-	if p != nil {
-		return p, nil
+	defer s.mu.Unlock()
+	if have := s.ring.newest[resource+"/"+string(k)]; bytes.Equal(have, data) {
+		return have
 	}
-	p = reflect.New(reflect.TypeOf(c.obj).Elem()).Interface().(Object)
-	return p, json.Unmarshal(old, p)
+	return bytes.Clone(data)
 }
+
+func version(revision uint64) string { return strconv.FormatUint(revision, 10) }

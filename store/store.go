@@ -4,7 +4,6 @@ package store
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -33,14 +32,11 @@ type Store struct {
 	db      *bolt.DB
 	commits commits
 
-	mu       sync.Mutex // revision, latest, ring, watchers; never held during a commit
+	mu       sync.Mutex // revision, stats, ring, watchers; never held during a commit
 	revision uint64
 	stats    Stats
 	ring     ring
 	watchers map[*Watcher]struct{}
-	// latest has the objects that were written since Open, as they are now, shared
-	// with the events.
-	latest map[string]Object
 }
 
 var (
@@ -66,7 +62,7 @@ func Open(path string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w; if the file is damaged, move it away: running Pods are found again from their manifests", path, err)
 	}
-	s := &Store{db: db, ring: newRing(ringSize), watchers: make(map[*Watcher]struct{}), latest: make(map[string]Object)}
+	s := &Store{db: db, ring: newRing(ringEvents, ringBytes), watchers: make(map[*Watcher]struct{})}
 	if err := s.load(); err != nil {
 		_ = db.Close()
 		return nil, fmt.Errorf("open %s: %w", path, err)
@@ -86,7 +82,7 @@ func (s *Store) load() error {
 		if v := meta.Get(keyRevision); len(v) == 8 {
 			s.revision = binary.BigEndian.Uint64(v)
 		}
-		s.ring.floor, s.stats.Bytes = s.revision, tx.Size()
+		s.ring.floor, s.ring.opened, s.stats.Bytes = s.revision, s.revision, tx.Size()
 		return nil
 	})
 }
@@ -115,14 +111,20 @@ func notFound(resource, name string) error {
 	return apierrors.NewNotFound(schema.GroupResource{Resource: resource}, name)
 }
 
-// Get reads one object into out. It fails with a Kubernetes NotFound error.
+// Get reads one object into out, which it overwrites. It fails with a Kubernetes NotFound error.
 func (s *Store) Get(resource, namespace, name string, out Object) error {
+	return s.View(resource, namespace, name, func(data Data) error { return data.Into(out) })
+}
+
+// View is Get for who needs the object at rest only. The data are valid during the
+// call.
+func (s *Store) View(resource, namespace, name string, fn func(data Data) error) error {
 	return s.db.View(func(tx *bolt.Tx) error {
 		data := get(tx, resource, key(namespace, name))
 		if data == nil {
 			return notFound(resource, name)
 		}
-		return json.Unmarshal(data, out)
+		return fn(Data{data})
 	})
 }
 
@@ -134,16 +136,15 @@ func get(tx *bolt.Tx, resource string, k []byte) []byte {
 	return b.Get(k)
 }
 
-// List calls each with the encoding of every object of a resource, in the order
-// of namespace and name; an empty namespace means all. The bytes are valid
-// during the call only. It returns the revision that the list is of.
-func (s *Store) List(resource, namespace string, each func(data []byte) error) (uint64, error) {
-	return s.Scan(resource, namespace, "", func(_ string, data []byte) error { return each(data) })
+// List calls each with every object of a resource, in the order of namespace and
+// name; an empty namespace means all. The data are valid during the call only. It returns the revision that the list is of.
+func (s *Store) List(resource, namespace string, each func(data Data) error) (uint64, error) {
+	return s.Scan(resource, namespace, "", func(_ string, data Data) error { return each(data) })
 }
 
 // Scan is List with each object's key, "namespace/name", and begins behind the
 // key after.
-func (s *Store) Scan(resource, namespace, after string, each func(key string, data []byte) error) (uint64, error) {
+func (s *Store) Scan(resource, namespace, after string, each func(key string, data Data) error) (uint64, error) {
 	var revision uint64
 	err := s.db.View(func(tx *bolt.Tx) error {
 		if v := tx.Bucket(bucketMeta).Get(keyRevision); len(v) == 8 {
@@ -162,7 +163,7 @@ func (s *Store) Scan(resource, namespace, after string, each func(key string, da
 			if string(k) == after {
 				continue
 			}
-			if err := each(string(k), v); err != nil {
+			if err := each(string(k), Data{v}); err != nil {
 				return err
 			}
 		}
@@ -174,7 +175,7 @@ func (s *Store) Scan(resource, namespace, after string, each func(key string, da
 // Create adds an object and sets its resourceVersion. It fails with a Kubernetes
 // AlreadyExists error.
 func (s *Store) Create(resource string, obj Object) error {
-	return s.write(resource, Added, obj, func(old []byte) error {
+	return s.write(resource, Added, obj, func(old *Data) error {
 		if old != nil {
 			return apierrors.NewAlreadyExists(schema.GroupResource{Resource: resource}, obj.GetName())
 		}
@@ -186,7 +187,7 @@ func (s *Store) Create(resource string, obj Object) error {
 // resourceVersion it must be the stored one, else the update fails with a
 // Kubernetes Conflict error; a missing object is a NotFound error.
 func (s *Store) Update(resource string, obj Object) error {
-	return s.write(resource, Modified, obj, func(old []byte) error {
+	return s.write(resource, Modified, obj, func(old *Data) error {
 		if old == nil {
 			return notFound(resource, obj.GetName())
 		}
@@ -197,7 +198,7 @@ func (s *Store) Update(resource string, obj Object) error {
 // Delete removes an object for good. When obj has a resourceVersion it must be
 // the stored one. On success obj has the version of the deletion.
 func (s *Store) Delete(resource string, obj Object) error {
-	return s.write(resource, Deleted, obj, func(old []byte) error {
+	return s.write(resource, Deleted, obj, func(old *Data) error {
 		if old == nil {
 			return notFound(resource, obj.GetName())
 		}
@@ -205,19 +206,15 @@ func (s *Store) Delete(resource string, obj Object) error {
 	})
 }
 
-func checkVersion(resource, name, want string, old []byte) error {
+func checkVersion(resource, name, want string, old *Data) error {
 	if want == "" {
 		return nil
 	}
-	var have struct {
-		Metadata struct {
-			ResourceVersion string `json:"resourceVersion"`
-		} `json:"metadata"`
-	}
-	if err := json.Unmarshal(old, &have); err != nil {
+	have, err := old.revision()
+	if err != nil {
 		return err
 	}
-	if have.Metadata.ResourceVersion != want {
+	if have != want {
 		return apierrors.NewConflict(schema.GroupResource{Resource: resource}, name,
 			errors.New("the object has been modified; please apply your changes to the latest version and try again"))
 	}

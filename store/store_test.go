@@ -4,7 +4,6 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -113,7 +112,7 @@ func TestWatchSeesEveryChangeInOrder(t *testing.T) {
 
 func TestWatchThatFellBehindIsTold(t *testing.T) {
 	s := open(t, filepath.Join(t.TempDir(), "state.db"))
-	s.ring = newRing(2)
+	s.ring = newRing(2, ringBytes)
 	w := s.Watch("pods", 0)
 	for i := range 4 {
 		if err := s.Create("pods", pod(fmt.Sprint("p", i))); err != nil {
@@ -188,9 +187,9 @@ func TestListByNamespace(t *testing.T) {
 		}
 	}
 	count := func(ns string) (names []string) {
-		_, err := s.List("pods", ns, func(data []byte) error {
+		_, err := s.List("pods", ns, func(data Data) error {
 			var p corev1.Pod
-			if err := json.Unmarshal(data, &p); err != nil {
+			if err := data.Into(&p); err != nil {
 				return err
 			}
 			names = append(names, p.Namespace)

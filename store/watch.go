@@ -5,7 +5,7 @@ package store
 import (
 	"context"
 	"errors"
-	"sort"
+	"math"
 	"sync"
 )
 
@@ -36,57 +36,23 @@ type Event struct {
 // its reader fell behind further than what is kept: list again.
 var ErrTooOld = errors.New("too old resource version")
 
-// ringSize is how many changes are kept for watchers: some minutes of a busy node.
-const ringSize = 4096
-
-// ring keeps the newest events. Events after revision floor are all there.
-type ring struct {
-	events []Event
-	next   int // where the next event goes
-	floor  uint64
-}
-
-func newRing(size int) ring { return ring{events: make([]Event, 0, size)} }
-
-func (r *ring) add(e Event) {
-	if len(r.events) < cap(r.events) {
-		r.events = append(r.events, e)
-		return
-	}
-	r.floor = r.events[r.next].Revision
-	r.events[r.next] = e
-	r.next = (r.next + 1) % len(r.events)
-}
-
-// since returns the events after a revision, oldest first.
-func (r *ring) since(revision uint64) ([]Event, error) {
-	if revision < r.floor {
-		return nil, ErrTooOld
-	}
-	at := func(i int) Event { return r.events[(r.next+i)%len(r.events)] }
-	first := sort.Search(len(r.events), func(i int) bool { return at(i).Revision > revision })
-	var out []Event
-	for i := first; i < len(r.events); i++ {
-		out = append(out, at(i))
-	}
-	return out, nil
-}
-
 // Before tells how the objects of a resource that have changed since a revision
-// were then, by "namespace/name"; nil for those that did not exist. With a List it
-// gives the objects as they were at that revision. It fails with ErrTooOld.
+// were then, by "namespace/name"; nil for those that did not exist; they are the
+// caller's own. With a List it gives the objects as they were at that revision. It fails with ErrTooOld.
 func (s *Store) Before(resource string, revision uint64) (map[string]Object, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	events, err := s.ring.since(revision)
+	records, err := s.ring.since(resource, revision, math.MaxInt)
+	s.mu.Unlock()
 	if err != nil {
 		return nil, err
 	}
 	out := make(map[string]Object)
-	for _, e := range events {
-		id := string(key(e.Object.GetNamespace(), e.Object.GetName()))
-		if _, seen := out[id]; e.Resource == resource && !seen {
-			out[id] = e.Previous
+	for _, r := range records {
+		if _, seen := out[r.key]; seen {
+			continue
+		}
+		if out[r.key], err = r.before(); err != nil {
+			return nil, err
 		}
 	}
 	return out, nil
@@ -94,6 +60,10 @@ func (s *Store) Before(resource string, revision uint64) (map[string]Object, err
 
 // All stands for every resource in a watch.
 const All = ""
+
+// watchBatch is how many changes a watcher takes at a time: those that it has taken
+// are kept for it however slow it is.
+const watchBatch = 64
 
 // Watcher reads the changes of one resource, or of All, in their order. One goroutine at a
 // time may call Next.
@@ -104,7 +74,7 @@ type Watcher struct {
 	wake     chan struct{}
 	done     chan struct{}
 	once     sync.Once
-	pending  []Event
+	pending  []*record
 }
 
 // Watch starts after a revision, usually that of a List.
@@ -121,21 +91,21 @@ func (s *Store) Watch(resource string, after uint64) *Watcher {
 func (w *Watcher) Next(ctx context.Context) (Event, error) {
 	for {
 		if len(w.pending) > 0 {
-			e := w.pending[0]
+			r := w.pending[0]
 			w.pending = w.pending[1:]
-			return e, nil
+			return r.read()
 		}
+		var err error
 		w.store.mu.Lock()
-		events, err := w.store.ring.since(w.after)
-		w.after = max(w.after, w.store.revision)
+		if w.pending, err = w.store.ring.since(w.resource, w.after, watchBatch); err == nil {
+			w.after = max(w.after, w.store.revision)
+		}
 		w.store.mu.Unlock()
 		if err != nil {
 			return Event{}, err
 		}
-		for _, e := range events {
-			if w.resource == All || e.Resource == w.resource {
-				w.pending = append(w.pending, e)
-			}
+		if len(w.pending) == watchBatch {
+			w.after = w.pending[watchBatch-1].revision
 		}
 		if len(w.pending) > 0 {
 			continue
@@ -163,11 +133,14 @@ func (w *Watcher) Close() {
 
 func (w *Watcher) close() { w.once.Do(func() { close(w.done) }) }
 
-// publish keeps an event and wakes the watchers; s.mu is held. A slow watcher
-// holds up nobody: it finds the events in the ring, or ErrTooOld.
-func (s *Store) publish(e Event) {
-	s.ring.add(e)
+// publish keeps a change and wakes its watchers; s.mu is held. A slow watcher holds
+// up nobody: it finds the changes in the ring, or ErrTooOld.
+func (s *Store) publish(r *record) {
+	s.ring.add(r)
 	for w := range s.watchers {
+		if w.resource != All && w.resource != r.resource {
+			continue
+		}
 		select {
 		case w.wake <- struct{}{}:
 		default:

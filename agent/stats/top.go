@@ -4,7 +4,6 @@ package stats
 
 import (
 	"context"
-	"encoding/json"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/minikubelet/minikubelet/cgroups"
 	"github.com/minikubelet/minikubelet/podmgr"
+	"github.com/minikubelet/minikubelet/store"
 )
 
 // NodeMetrics is the node as metrics.k8s.io shows it; the caller adds labels.
@@ -84,9 +84,9 @@ func used(nanoCores uint64, u cgroups.CPUMemory) corev1.ResourceList {
 // listPods reads the store's Pods.
 func (r *Reader) listPods() ([]corev1.Pod, error) {
 	var pods []corev1.Pod
-	_, err := r.cfg.Store.List(podmgr.Pods, "", func(data []byte) error {
+	_, err := r.cfg.Store.List(podmgr.Pods, "", func(data store.Data) error {
 		var p corev1.Pod
-		if err := json.Unmarshal(data, &p); err != nil {
+		if err := data.Into(&p); err != nil {
 			return err
 		}
 		pods = append(pods, p)

@@ -4,7 +4,6 @@ package rbac
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"slices"
@@ -108,10 +107,10 @@ func Aggregate(ctx context.Context, s *store.Store, log *slog.Logger) error {
 func aggregate(s *store.Store) error {
 	for {
 		var all []*rbacv1.ClusterRole
-		if _, err := s.List(ClusterRoles, "", func(data []byte) error {
+		if _, err := s.List(ClusterRoles, "", func(data store.Data) error {
 			r := new(rbacv1.ClusterRole)
 			all = append(all, r)
-			return json.Unmarshal(data, r)
+			return data.Into(r)
 		}); err != nil {
 			return err
 		}

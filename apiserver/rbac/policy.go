@@ -4,7 +4,6 @@ package rbac
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -95,9 +94,9 @@ func (p *Policy) load() error {
 		ClusterRoles:        func() store.Object { return new(rbacv1.ClusterRole) },
 		ClusterRoleBindings: func() store.Object { return new(rbacv1.ClusterRoleBinding) },
 	} {
-		revision, err := p.store.List(resource, "", func(data []byte) error {
+		revision, err := p.store.List(resource, "", func(data store.Data) error {
 			o := object()
-			if err := json.Unmarshal(data, o); err != nil {
+			if err := data.Into(o); err != nil {
 				return err
 			}
 			p.put(store.Event{Type: store.Added, Object: o})

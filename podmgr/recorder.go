@@ -29,12 +29,19 @@ const (
 	eventsAge = time.Hour
 	// linger is how long an event waits for others to be written with.
 	linger = 50 * time.Millisecond
+	// similarMax is how many events of an object may differ in their message alone
+	// before the next ones are combined into one, and similarAge after how long
+	// without another they no longer are. Both are client-go's.
+	similarMax, similarAge = 10, 10 * time.Minute
+	// combined begins the message of an event that stands for several.
+	combined = "(combined from similar events): "
 	// eventsQueued bounds what waits for the disk; more is dropped and logged.
 	eventsQueued = 256
 )
 
 // recorder counts events and brings them into the store in the background. The
-// same event of the same object again raises its count, as in Kubernetes.
+// same event of the same object again raises its count, and events that differ in
+// their message alone are combined when they are many, as in Kubernetes.
 type recorder struct {
 	store *store.Store
 	node  string
@@ -43,7 +50,14 @@ type recorder struct {
 
 	mu    sync.Mutex
 	known map[string]*knownEvent // by what makes events the same
+	alike map[string]*similar    // by what makes events similar
 	last  int64                  // the newest name's time
+}
+
+// similar are events that differ in their messages alone.
+type similar struct {
+	messages map[string]bool
+	last     time.Time
 }
 
 // knownEvent is one in the store, or on its way there.
@@ -53,7 +67,7 @@ type knownEvent struct {
 }
 
 func newRecorder(s *store.Store, node string, log *slog.Logger) *recorder {
-	return &recorder{store: s, node: node, log: log, queue: make(chan *corev1.Event, eventsQueued), known: make(map[string]*knownEvent)}
+	return &recorder{store: s, node: node, log: log, queue: make(chan *corev1.Event, eventsQueued), known: make(map[string]*knownEvent), alike: make(map[string]*similar)}
 }
 
 // record queues an event; it never blocks.
@@ -67,11 +81,10 @@ func (r *recorder) record(pod *corev1.Pod, fieldPath, kind, reason, message stri
 // recordOf is record for any object; the event is in the given namespace.
 func (r *recorder) recordOf(ref corev1.ObjectReference, namespace, kind, reason, message string) *corev1.Event {
 	now := metav1.Now()
+	name, message := r.name(ref, namespace, kind, reason, message, now.Time)
 	e := &corev1.Event{
-		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Event"},
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: namespace, Name: r.name(ref, namespace, kind, reason, message, now.Time), CreationTimestamp: now,
-		},
+		TypeMeta:       metav1.TypeMeta{APIVersion: "v1", Kind: "Event"},
+		ObjectMeta:     metav1.ObjectMeta{Namespace: namespace, Name: name, CreationTimestamp: now},
 		InvolvedObject: ref,
 		Type:           kind, Reason: reason, Message: message,
 		Source:         corev1.EventSource{Component: "minikubelet", Host: r.node},
@@ -91,13 +104,22 @@ func sameness(ref corev1.ObjectReference, kind, reason, message string) string {
 	return strings.Join([]string{string(ref.UID), ref.FieldPath, kind, reason, message}, "\x00")
 }
 
-// name gives an event the name of the one that it is counted with, or a new one.
+// likeness tells which events may be combined.
+func likeness(ref corev1.ObjectReference, kind, reason string) string {
+	return strings.Join([]string{string(ref.UID), kind, reason}, "\x00")
+}
+
+// name gives an event the name of the one that it is counted with, or a new one; and
+// its message, which says so when it is combined with others.
 // Names are in the order of the events, as in Kubernetes: the times in an event
 // have whole seconds, and so lists of events show what came first first.
-func (r *recorder) name(ref corev1.ObjectReference, namespace, kind, reason, message string, now time.Time) string {
+func (r *recorder) name(ref corev1.ObjectReference, namespace, kind, reason, message string, now time.Time) (string, string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	key := sameness(ref, kind, reason, message)
+	if group := likeness(ref, kind, reason); r.tooMany(group, message, now) {
+		key, message = group, combined+message
+	}
 	e := r.known[key]
 	if e == nil {
 		r.last = max(r.last+1, now.UnixNano())
@@ -105,7 +127,22 @@ func (r *recorder) name(ref corev1.ObjectReference, namespace, kind, reason, mes
 		r.known[key] = e
 	}
 	e.last = now
-	return e.name
+	return e.name, message
+}
+
+// tooMany says whether a message is one of too many of its group, which it joins.
+func (r *recorder) tooMany(group, message string, now time.Time) bool {
+	s := r.alike[group]
+	if s == nil || now.Sub(s.last) > similarAge {
+		s = &similar{messages: make(map[string]bool)}
+		r.alike[group] = s
+	}
+	s.last = now
+	if !s.messages[message] && len(s.messages) == similarMax-1 {
+		return true
+	}
+	s.messages[message] = true
+	return false
 }
 
 // start begins the background work; the returned function writes what is queued
@@ -115,9 +152,14 @@ func (r *recorder) start() func() {
 	quit, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
+		aged := time.NewTimer(time.Hour)
+		defer aged.Stop()
 		for open := true; open; {
+			aged.Reset(r.untilAged(time.Now()))
 			var batch []*corev1.Event
 			select {
+			case now := <-aged.C:
+				r.prune(now)
 			case e := <-r.queue:
 				batch = append(batch, e)
 				select {
@@ -141,6 +183,9 @@ func (r *recorder) load() {
 			return err
 		}
 		key := sameness(e.InvolvedObject, e.Type, e.Reason, e.Message)
+		if strings.HasPrefix(e.Message, combined) {
+			key = likeness(e.InvolvedObject, e.Type, e.Reason)
+		}
 		if r.known[key] != nil { // told again before this was read: each is pruned
 			key += "\x00" + e.Name
 		}
@@ -191,7 +236,7 @@ func (r *recorder) write(e *corev1.Event) {
 	var old corev1.Event
 	if r.store.Get(Events, e.Namespace, e.Name, &old) == nil {
 		old.Count++
-		old.LastTimestamp = e.LastTimestamp
+		old.LastTimestamp, old.Message = e.LastTimestamp, e.Message
 		err = r.store.Update(Events, &old)
 	} else {
 		err = r.store.Create(Events, e.DeepCopy())
@@ -212,6 +257,19 @@ func (r *recorder) prune(now time.Time) {
 	}
 }
 
+// untilAged is how long the oldest event may stay; an hour if there is none.
+func (r *recorder) untilAged(now time.Time) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	oldest := now
+	for _, e := range r.known {
+		if e.last.Before(oldest) {
+			oldest = e.last
+		}
+	}
+	return max(oldest.Add(eventsAge).Sub(now), 0) + time.Second // several at once
+}
+
 // surplus forgets events, the oldest first, and returns them.
 func (r *recorder) surplus(now time.Time) []*knownEvent {
 	r.mu.Lock()
@@ -225,6 +283,7 @@ func (r *recorder) surplus(now time.Time) []*knownEvent {
 		out = append(out, r.known[key])
 		delete(r.known, key)
 	}
+	maps.DeleteFunc(r.alike, func(_ string, s *similar) bool { return now.Sub(s.last) > similarAge })
 	return out
 }
 

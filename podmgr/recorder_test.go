@@ -3,13 +3,16 @@
 package podmgr
 
 import (
+	"fmt"
 	"log/slog"
+	"maps"
 	"path/filepath"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/minikubelet/minikubelet/store"
 )
@@ -66,5 +69,70 @@ func TestEventsAreOrderedCountedAndBounded(t *testing.T) {
 	r.prune(time.Now().Add(eventsAge + time.Minute))
 	if left := stored(t, s); len(left) != 0 {
 		t.Errorf("%d events are kept beyond their time", len(left))
+	}
+}
+
+// Events that differ in their message alone are combined once they are many, until they
+// have stopped coming for a while.
+func TestSimilarEventsAreCombined(t *testing.T) {
+	s, err := store.Open(filepath.Join(t.TempDir(), "state.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "a", UID: "u"}}
+	other := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "b", UID: "v"}}
+	var r *recorder
+	for range 2 { // two agents, one after the other
+		r = newRecorder(s, "n", slog.New(slog.DiscardHandler))
+		stop := r.start()
+		for i := range 30 {
+			r.record(pod, "", corev1.EventTypeWarning, "Unhealthy", fmt.Sprint("message ", i))
+			r.record(pod, "", corev1.EventTypeWarning, "Unhealthy", "message 0")
+		}
+		r.record(pod, "", corev1.EventTypeWarning, "Failed", "message 30")
+		r.record(other, "", corev1.EventTypeWarning, "Unhealthy", "message 30")
+		stop()
+	}
+	counts := make(map[string]int32)
+	for _, e := range stored(t, s) {
+		counts[e.InvolvedObject.Name+" "+e.Reason+" "+e.Message] = e.Count
+	}
+	want := map[string]int32{"a Failed message 30": 2, "b Unhealthy message 30": 2, "a Unhealthy " + combined + "message 29": 42, "a Unhealthy message 0": 62}
+	for i := 1; i < 9; i++ {
+		want[fmt.Sprint("a Unhealthy message ", i)] = 2
+	}
+	if !maps.Equal(counts, want) {
+		t.Errorf("counts %v", counts)
+	}
+	if later := time.Now().Add(similarAge + time.Minute); r.tooMany("u\x00Warning\x00Unhealthy", "message 40", later) {
+		t.Error("still combined after a pause")
+	}
+}
+
+// There are never more than so many events, whoever makes them, and the newest stay.
+func TestEventsAreBoundedInNumber(t *testing.T) {
+	s, err := store.Open(filepath.Join(t.TempDir(), "state.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	r := newRecorder(s, "n", slog.New(slog.DiscardHandler))
+	for i := range eventsMax + 50 {
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "a", UID: types.UID(fmt.Sprint(i))}}
+		r.record(pod, "", corev1.EventTypeNormal, "Started", "message")
+		if i%200 == 0 || i == eventsMax+49 {
+			r.writeAll(r.queued())
+		}
+	}
+	all := stored(t, s)
+	if len(all) != eventsMax || len(r.known) != eventsMax {
+		t.Fatalf("%d events, %d known", len(all), len(r.known))
+	}
+	if first, last := all[0].InvolvedObject.UID, all[len(all)-1].InvolvedObject.UID; first != "50" || last != types.UID(fmt.Sprint(eventsMax+49)) {
+		t.Errorf("from %s to %s", first, last)
+	}
+	if wait := r.untilAged(time.Now()); wait > eventsAge+time.Second || wait < eventsAge/2 {
+		t.Errorf("the oldest goes in %v", wait)
 	}
 }

@@ -4,7 +4,7 @@
 // how long Pods take to start, how many start in a second, what an agent and its
 // Pods take of memory and CPU.
 //
-//	go run ./hack/bench [-rounds N] [-pods N] [-only starts,throughput,node] [-json]
+//	go run ./hack/bench [-rounds N] [-pods N] [-only starts,throughput,node,volumes,lifecycle] [-json]
 //
 // It needs root, a built bin/ and the Debian package busybox-static.
 package main
@@ -52,7 +52,7 @@ type bench struct {
 
 func main() {
 	b := &bench{}
-	only := flag.String("only", "starts,throughput,node,volumes", "what to measure")
+	only := flag.String("only", "starts,throughput,node,volumes,lifecycle", "what to measure")
 	asJSON := flag.Bool("json", false, "print JSON")
 	flag.BoolVar(&b.verbose, "v", false, "log every step")
 	flag.IntVar(&b.rounds, "rounds", 15, "rounds of each start")
@@ -93,7 +93,7 @@ func (b *bench) run(ctx context.Context, parts []string) (err error) {
 	for _, part := range []struct {
 		name string
 		fn   func(context.Context) error
-	}{{"starts", b.starts}, {"throughput", b.throughput}, {"node", b.node}, {"volumes", b.volumes}} {
+	}{{"starts", b.starts}, {"throughput", b.throughput}, {"node", b.node}, {"volumes", b.volumes}, {"lifecycle", b.lifecycle}} {
 		if !slices.Contains(parts, part.name) {
 			continue
 		}

@@ -35,7 +35,7 @@ func (b *bench) node(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, d.stop()) }()
 	time.Sleep(3 * time.Second) // start-up garbage is given back
 	b.add(row{What: "agent with containerd, resident, idle", Unit: "MB", Ours: d.memory("VmRSS"), Goal: "≤ 45"})
-	took, err := d.fill(ctx, b.pods)
+	took, err := d.fill(ctx, works()[0], b.pods)
 	if err != nil {
 		return err
 	}
@@ -114,12 +114,11 @@ func (d *daemon) stop() error {
 	if err != nil {
 		return fmt.Errorf("stop: %w: %s", err, out)
 	}
-	return nil
+	return os.RemoveAll(d.b.path("node")) // another part may have a node of its own
 }
 
-// fill drops the manifests of Pods at once and waits until all run.
-func (d *daemon) fill(ctx context.Context, pods int) (time.Duration, error) {
-	w := works()[0]
+// fill drops the manifests of Pods of one kind at once and waits until all run.
+func (d *daemon) fill(ctx context.Context, w workload, pods int) (time.Duration, error) {
 	var files [][2]string
 	for i := range pods {
 		data, err := yaml.Marshal(w.pod(i))

@@ -31,7 +31,14 @@ type inProcess struct {
 
 	mu     sync.Mutex
 	pods   map[string]*started
+	ends   map[string]*ended
 	serial int
+}
+
+// ended is when a Pod's first container was seen to run no more.
+type ended struct {
+	at      time.Time
+	reached chan struct{} // closed then
 }
 
 // started is what was seen of one Pod.
@@ -41,7 +48,7 @@ type started struct {
 }
 
 func (b *bench) openAgent(ctx context.Context, name string) (*inProcess, error) {
-	p := &inProcess{pods: make(map[string]*started), done: make(chan error, 1)}
+	p := &inProcess{pods: make(map[string]*started), ends: make(map[string]*ended), done: make(chan error, 1)}
 	cfg := agent.DefaultConfig()
 	cfg.DataDir, cfg.RunDir, cfg.LogDir = b.path(name, "data"), b.path(name, "run"), b.path(name, "log")
 	cfg.MaxPods = 1000
@@ -77,6 +84,11 @@ func (p *inProcess) onStatus(pod *corev1.Pod, s *corev1.PodStatus) {
 	now := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if end := p.ends[string(pod.UID)]; end != nil && len(s.ContainerStatuses) > 0 && s.ContainerStatuses[0].State.Running == nil {
+		end.at = now
+		close(end.reached)
+		delete(p.ends, string(pod.UID))
+	}
 	seen := p.pods[string(pod.UID)]
 	if seen == nil || !seen.allApps.IsZero() {
 		return
@@ -118,6 +130,15 @@ func (p *inProcess) create(w workload) (*corev1.Pod, *started, error) {
 	return pod, seen, p.agent.Store().Create(podmgr.Pods, pod)
 }
 
+// nextEnd is the end of a Pod's first container, which runs now.
+func (p *inProcess) nextEnd(pod *corev1.Pod) *ended {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	end := &ended{reached: make(chan struct{})}
+	p.ends[string(pod.UID)] = end
+	return end
+}
+
 const startBound = 2 * time.Minute
 
 // measure starts a workload once; it also tells the time from the last init
@@ -137,18 +158,19 @@ func (p *inProcess) measure(ctx context.Context, w workload) (took, gap, gone ti
 	}
 	took, gap = seen.allApps.Sub(began), seen.firstApp.Sub(seen.lastInit)
 	asked := time.Now()
-	if err := p.remove(ctx, pod); err != nil {
+	if err := p.remove(ctx, pod, ptr.To[int64](0)); err != nil {
 		return 0, 0, 0, err
 	}
 	return took, gap, time.Since(asked), nil
 }
 
-// remove deletes a Pod at once and waits until it is gone.
-func (p *inProcess) remove(ctx context.Context, pod *corev1.Pod) error {
+// remove deletes a Pod within a grace period in seconds, its own if nil, and waits
+// until it is gone.
+func (p *inProcess) remove(ctx context.Context, pod *corev1.Pod, grace *int64) error {
 	s := p.agent.Store()
 	watch := s.Watch(podmgr.Pods, s.Revision())
 	defer watch.Close()
-	if err := podmgr.RequestDeletion(s, pod.Namespace, pod.Name, ptr.To[int64](0)); err != nil {
+	if err := podmgr.RequestDeletion(s, pod.Namespace, pod.Name, grace); err != nil {
 		return err
 	}
 	for {

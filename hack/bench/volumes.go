@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/minikubelet/minikubelet/podmgr"
 )
@@ -131,7 +132,7 @@ func (b *bench) updateLatency(ctx context.Context, p *inProcess) error {
 	}
 	b.add(row{What: fmt.Sprintf("update of a configMap until %d Pods have it", manyReaders), Unit: "ms", Ours: median(took), Goal: "≤ 2000"})
 	for _, pod := range pods {
-		if err := p.remove(ctx, pod); err != nil {
+		if err := p.remove(ctx, pod, ptr.To[int64](0)); err != nil {
 			return err
 		}
 	}
@@ -181,5 +182,5 @@ func (b *bench) projectedMemory(ctx context.Context, p *inProcess) error {
 	}
 	b.add(row{What: fmt.Sprintf("%d projected files of %d bytes, in memory", projectedFiles, projectedBytes), Unit: "MB",
 		Ours: float64(int64(st.Blocks-st.Bfree)*st.Bsize) / 1e6})
-	return p.remove(ctx, pod)
+	return p.remove(ctx, pod, ptr.To[int64](0))
 }

@@ -40,7 +40,7 @@ build: prerequisites bin/kubectl ## Build bin/minikubelet, with runc and the shi
 	  -ldflags '-s -w -linkmode external -extldflags -static' -o bin/runc github.com/opencontainers/runc
 	$(STATIC) -ldflags '-s -w' -o bin/$(SHIM) ./cmd/$(SHIM)
 	@$(GO) run ./hack/pack -o $(PACKED) bin/runc bin/$(SHIM)
-	$(STATIC) -tags packed -ldflags '-s -w -X main.version=$(VERSION)' -o bin/minikubelet ./cmd/minikubelet
+	$(STATIC) -tags packed -ldflags '-s -w -X main.version=$(VERSION) -X main.runcVersion=$(shell $(GO) list -m -f '{{.Version}}' github.com/opencontainers/runc)' -o bin/minikubelet ./cmd/minikubelet
 
 check: prerequisites ## Formatting, vet, staticcheck and the unit tests
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \

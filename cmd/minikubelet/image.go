@@ -152,6 +152,7 @@ containers were made from stays, unless --force is given: they keep running.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return g.withImages(cmd, func(images agent.ImageStore, _ *progress) error {
 				var errs []error
+				removed := []string{}
 				for _, ref := range args {
 					names, err := images.Remove(cmd.Context(), ref, force)
 					if err == nil && len(names) == 0 {
@@ -159,8 +160,14 @@ containers were made from stays, unless --force is given: they keep running.`,
 					}
 					errs = append(errs, err)
 					for _, name := range names {
-						fmt.Fprintln(cmd.OutOrStdout(), "removed", name)
+						if !g.json() {
+							fmt.Fprintln(cmd.OutOrStdout(), "removed", name)
+						}
+						removed = append(removed, name)
 					}
+				}
+				if g.json() {
+					errs = append(errs, writeJSON(cmd.OutOrStdout(), removed))
 				}
 				return errors.Join(errs...)
 			})

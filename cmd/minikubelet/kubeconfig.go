@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"sigs.k8s.io/yaml"
 )
 
 func kubeconfigCommand(g *global) *cobra.Command {
@@ -16,7 +17,8 @@ func kubeconfigCommand(g *global) *cobra.Command {
 		Use:   "kubeconfig",
 		Short: "Print the kubeconfig of the node's API",
 		Long: `kubeconfig prints the file by which kubectl and other clients reach the node's
-API as its administrator. serve writes it.`,
+API as its administrator. serve writes it, at each start. Who has it may do
+everything with the node.`,
 		Example: "  minikubelet kubeconfig >~/.kube/config\n  kubectl --kubeconfig <(minikubelet kubeconfig) get pods -A",
 		Args:    noArgs(""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -32,6 +34,12 @@ API as its administrator. serve writes it.`,
 				return fmt.Errorf("%w: use sudo: who has it may do everything with the node", err)
 			case err != nil:
 				return err
+			}
+			if g.json() {
+				if data, err = yaml.YAMLToJSON(data); err != nil {
+					return err
+				}
+				data = append(data, '\n')
 			}
 			_, err = cmd.OutOrStdout().Write(data)
 			return err

@@ -61,6 +61,7 @@ a directory whose Pods are kept running (serve).`,
 	}
 	g := &global{}
 	g.flags(cmd)
+	cmd.SetUsageTemplate(wrapped(cmd.UsageTemplate()))
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w; %s --help lists the flags", err, cmd.CommandPath())
 	})
@@ -68,7 +69,7 @@ a directory whose Pods are kept running (serve).`,
 	add := func(group string, children ...*cobra.Command) {
 		for _, c := range children {
 			c.GroupID = group
-			c.SetUsageTemplate(shortGlobals(c.UsageTemplate()))
+			c.SetUsageTemplate(wrapped(shortGlobals(c.UsageTemplate())))
 			cmd.AddCommand(c)
 		}
 	}
@@ -84,7 +85,12 @@ a directory whose Pods are kept running (serve).`,
 // a command's help, by a word on them.
 func shortGlobals(template string) string {
 	return strings.Replace(template, "Global Flags:\n{{.InheritedFlags.FlagUsages | trimTrailingWhitespaces}}",
-		"All commands take --config, --data-dir, --run-dir, --log-dir, -o json and more: see minikubelet --help", 1)
+		"All commands take --config, --data-dir, --run-dir, -o json and more: see minikubelet --help", 1)
+}
+
+// wrapped keeps lists of flags within 100 columns.
+func wrapped(template string) string {
+	return strings.ReplaceAll(template, ".LocalFlags.FlagUsages ", ".LocalFlags.FlagUsagesWrapped 100 ")
 }
 
 // noArgs refuses arguments. hint, if any, says what to write instead of one.

@@ -62,16 +62,24 @@ func TestCommandLineMistakes(t *testing.T) {
 
 // The help of a command fits on a screen and says where the other flags are.
 func TestHelpFitsOnAScreen(t *testing.T) {
-	for _, name := range []string{"run", "serve", "stop", "check", "plan", "version"} {
+	for _, name := range []string{"run", "serve", "stop", "check", "plan", "version", "kubeconfig", "image import", "image pull", "image ls", "image rm"} {
 		var out bytes.Buffer
 		cmd := root()
 		cmd.SetOut(&out)
-		cmd.SetArgs([]string{name, "--help"})
+		cmd.SetArgs(append(strings.Fields(name), "--help"))
 		if err := cmd.Execute(); err != nil {
 			t.Fatal(err)
 		}
 		if n := strings.Count(out.String(), "\n"); n > 30 || !strings.Contains(out.String(), "see minikubelet --help") {
 			t.Errorf("%s --help has %d lines:\n%s", name, n, out.String())
+		}
+		for line := range strings.Lines(out.String()) {
+			if len(line) > 101 {
+				t.Errorf("%s --help: the line is too long: %s", name, line)
+			}
+		}
+		if !strings.Contains(out.String(), "Examples:\n") {
+			t.Errorf("%s --help has no example", name)
 		}
 	}
 }

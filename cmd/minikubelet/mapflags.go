@@ -40,7 +40,7 @@ func (p *priorityFlag) String() string {
 }
 
 // Type is part of pflag.Value.
-func (p *priorityFlag) Type() string { return "priority=seconds" }
+func (p *priorityFlag) Type() string { return "list" }
 
 // signalFlag is an amount by signal: memory.available<100Mi, or with = in place of <.
 // An empty text is an empty map.
@@ -74,4 +74,4 @@ func (f *signalFlag) String() string {
 }
 
 // Type is part of pflag.Value.
-func (f *signalFlag) Type() string { return "signal<amount" }
+func (f *signalFlag) Type() string { return "list" }

@@ -22,10 +22,8 @@ func runCommand(g *global) *cobra.Command {
 		Short: "Run a Pod in the foreground",
 		Long: `run runs the Pods of a manifest, with the ConfigMaps, Secrets and Namespaces in
 it, shows each step and the containers' output, and removes everything at the
-end. Interrupt (Ctrl-C) stops the Pods, a second one kills them.
-
-It needs no daemon. When one holds the data directory, run hands the Pods to it
-over its socket and follows them there; the daemon may be restarted meanwhile.
+end. Interrupt (Ctrl-C) stops the Pods, a second one kills them. When a daemon
+holds the data directory, it is handed the Pods, and may be restarted meanwhile.
 
 The exit status is 0 when the Pod succeeded, otherwise that of the first
 container that failed, and 130 after an interrupt.`,

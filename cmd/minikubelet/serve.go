@@ -22,7 +22,8 @@ The Kubernetes API is served on loopback; the kubeconfig file is for kubectl.
 
 SIGTERM and SIGINT stop the agent and leave the Pods running; the next agent
 takes them over. "minikubelet stop --pods" ends them too.`,
-		Args: noArgs(""),
+		Example: "  minikubelet serve\n  minikubelet serve --manifests ./pods --listen none --data-dir /var/lib/second --run-dir /run/second",
+		Args:    noArgs(""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := g.config(cmd)
 			if err != nil {

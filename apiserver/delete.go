@@ -54,9 +54,9 @@ func (s *Server) end(k *kind, namespace, name string, options *metav1.DeleteOpti
 		defer s.creating.Unlock()
 	}
 	for try := 1; ; try++ {
-		o := k.object()
-		if err := s.cfg.Store.Get(k.name, namespace, name, o); err != nil {
-			return nil, false, k.failed(err, name)
+		o, err := s.load(k, namespace, name)
+		if err != nil {
+			return nil, false, err
 		}
 		if err := preconditions(k, o, options.Preconditions); err != nil {
 			return nil, false, err
@@ -72,8 +72,8 @@ func (s *Server) end(k *kind, namespace, name string, options *metav1.DeleteOpti
 		if dry || !changed {
 			return o, gone, nil
 		}
-		if err = write(k.name, o); !apierrors.IsConflict(err) || try == conflictsMax {
-			return o, gone, k.failed(err, name)
+		if err = k.save(write, o); !apierrors.IsConflict(err) || try == conflictsMax {
+			return o, gone, err
 		}
 	}
 }

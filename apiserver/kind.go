@@ -46,6 +46,8 @@ type kind struct {
 	// admit decides, on an object that the strategy has checked, whether the request's
 	// sender may write it; old is nil for a new one. It may be nil.
 	admit func(s *Server, r *http.Request, o, old store.Object) (warnings []string, err error)
+	// view is set when the objects are those of another kind.
+	view *view
 	// review answers an object that is sent to be created by completing it: it is not
 	// stored. Kinds that have it can nothing but create.
 	review func(s *Server, r *http.Request, o store.Object) error
@@ -102,9 +104,9 @@ func (k *kind) groupResource() schema.GroupResource {
 	return schema.GroupResource{Group: k.group, Resource: k.name}
 }
 
-// stores tells whether the kind's objects are in the store; others are measured or
-// are answers to what is sent.
-func (k *kind) stores() bool { return k.measure == nil && k.review == nil }
+// stores tells whether the kind's objects are in the store; others are measured, are
+// answers to what is sent or are another kind's.
+func (k *kind) stores() bool { return k.measure == nil && k.review == nil && k.view == nil }
 
 // declare completes a kind by its Go types.
 func declare[T, L any](k *kind) *kind {
@@ -148,8 +150,11 @@ func (k *kind) failed(err error, name string) error {
 // decode makes an object of what the store has.
 func (k *kind) decode(data store.Data) (store.Object, error) {
 	o := k.object()
+	if k.view != nil {
+		o = k.view.stored()
+	}
 	err := data.Into(o)
-	return o, err
+	return k.shown(o), err
 }
 
 // fieldSet is what field selectors see of an object.

@@ -43,8 +43,7 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request, k *kind, req reques
 // getObject reads or measures one object, which is the caller's own.
 func (s *Server) getObject(ctx context.Context, k *kind, req request) (store.Object, error) {
 	if k.measure == nil {
-		o := k.object()
-		return o, s.cfg.Store.Get(k.name, req.namespace, req.name, o)
+		return s.load(k, req.namespace, req.name)
 	}
 	objects, err := k.measure(ctx, req.namespace)
 	if err != nil {
@@ -257,7 +256,7 @@ func (s *Server) scan(k *kind, namespace string, p page, take func(key string, o
 		case o == nil:
 			delete(now, key)
 		default:
-			now[key] = o.DeepCopyObject().(store.Object)
+			now[key] = k.shown(o.DeepCopyObject().(store.Object))
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(now)) {

@@ -165,6 +165,12 @@ func (t *watcher) follow(ctx context.Context, s *store.Store, events *store.Watc
 
 // change tells a change as the selection sees it.
 func (t *watcher) change(e store.Event) error {
+	if t.k.view != nil {
+		e.Object = t.k.shown(e.Object)
+		if e.Previous != nil {
+			e.Previous = t.k.shown(e.Previous)
+		}
+	}
 	was := e.Previous != nil && t.sel.matches(t.k, e.Previous)
 	is := e.Type != store.Deleted && t.sel.matches(t.k, e.Object)
 	o := e.Object

@@ -136,9 +136,9 @@ func (s *Server) createNamed(r *http.Request, k *kind, o store.Object, dry bool,
 	}
 	defer settled()
 	if !dry {
-		return warnings, k.failed(s.cfg.Store.Create(k.name, o), o.GetName())
+		return warnings, k.save(s.cfg.Store.Create, o)
 	}
-	err = s.cfg.Store.Get(k.name, o.GetNamespace(), o.GetName(), k.object())
+	_, err = s.load(k, o.GetNamespace(), o.GetName())
 	switch {
 	case err == nil:
 		return nil, apierrors.NewAlreadyExists(k.groupResource(), o.GetName())
@@ -184,9 +184,9 @@ func (s *Server) modify(w http.ResponseWriter, r *http.Request, k *kind, req req
 		return err
 	}
 	for try := 1; ; try++ {
-		old := k.object()
-		if err := s.cfg.Store.Get(k.name, req.namespace, req.name, old); err != nil {
-			return k.failed(err, req.name)
+		old, err := s.load(k, req.namespace, req.name)
+		if err != nil {
+			return err
 		}
 		o, warnings, err := change(old.DeepCopyObject().(store.Object))
 		if err != nil {
@@ -257,9 +257,9 @@ func (s *Server) replace(r *http.Request, k *kind, o, old store.Object, sub, man
 		return warnings, nil
 	}
 	if finished(o) {
-		return warnings, k.failed(s.cfg.Store.Delete(k.name, o), o.GetName())
+		return warnings, k.save(s.cfg.Store.Delete, o)
 	}
-	return warnings, k.failed(s.cfg.Store.Update(k.name, o), o.GetName())
+	return warnings, k.save(s.cfg.Store.Update, o)
 }
 
 var errModified = errors.New("the object has been modified; please apply your changes to the latest version and try again")

@@ -45,7 +45,7 @@ handler: kata
 	n.must(pod("api", "heavy"))
 	n.must(pod("vm", "kata"))
 	n.awaitRunning("api")
-	for name, p := range map[string]corev1.Pod{"of the API": n.awaitRunning("api"), "of the manifest": n.awaitRunning("early-" + nodeName)} {
+	for name, p := range map[string]corev1.Pod{"of the API": n.awaitRunning("api"), "of the manifest": n.awaitRunning("early")} {
 		if got := memoryLimit(n.cgroupValue(p, "", "memory.limit_in_bytes", "memory.max")); got != "50331648" {
 			t.Errorf("the memory limit of the Pod %s is %s", name, got)
 		}
@@ -95,7 +95,8 @@ spec: {hard: {pods: "2", requests.memory: 100Mi}}
 		fields := strings.Join(strings.Fields(out), " ")
 		return err == nil && strings.Contains(fields, "pods 2 2 requests.memory 32Mi 100Mi")
 	})
-	n.expect(`"first" deleted`, "delete", "pod", "first", "--grace-period=0", "--force")
+	n.expect(`Normal Started pod/first`, "get", "events.events.k8s.io", "--field-selector", "regarding.name=first")
+	n.expect(`"first" force deleted`, "delete", "pod", "first", "--grace-period=0", "--force")
 	n.eventually("its end makes room", func() bool {
 		_, err := n.tryKubectl(pod("third"), "create", "-f", "-")
 		return err == nil

@@ -299,7 +299,7 @@ func (w *worker) event(pod *corev1.Pod, container, kind, reason, message string)
 // NodeEvent tells something of the node itself, as the kubelet does: in the namespace
 // default, of an object whose UID is the node's name.
 func (m *Manager) NodeEvent(kind, reason, message string) {
-	m.events.recordOf(corev1.ObjectReference{Kind: "Node", Name: m.cfg.NodeName, UID: types.UID(m.cfg.NodeName)},
+	m.events.recordOf(corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: m.cfg.NodeName, UID: types.UID(m.cfg.NodeName)},
 		metav1.NamespaceDefault, kind, reason, message)
 }
 

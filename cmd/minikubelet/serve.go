@@ -22,7 +22,7 @@ The Kubernetes API is served on loopback; the kubeconfig file is for kubectl.
 
 SIGTERM and SIGINT stop the agent and leave the Pods running; the next agent
 takes them over. "minikubelet stop --pods" ends them too.`,
-		Example: "  minikubelet serve\n  minikubelet serve --manifests ./pods --listen none --data-dir /var/lib/second --run-dir /run/second",
+		Example: "  minikubelet serve\n  minikubelet serve --manifests ./pods --listen 127.0.0.1:7443",
 		Args:    noArgs(""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := g.config(cmd)

@@ -28,10 +28,12 @@ func TestModel(t *testing.T) {
 		{restartPolicy: "Never", init: []string{"i"}, app: []string{"a", "b"}, restartAll: true},
 		{restartPolicy: "Always", init: []string{"s*"}, app: []string{"a"}, restartAll: true},
 		{restartPolicy: "OnFailure", app: []string{"a:64Mi"}, debug: true},
+		{restartPolicy: "Always", init: []string{"s*"}, app: []string{"a"}, probes: true},
+		{restartPolicy: "Never", app: []string{"a"}, deadline: 40, probes: true, hooks: true},
 	}
 	for _, o := range pods {
 		o.grace, o.pull = 30, "IfNotPresent"
-		t.Run(fmt.Sprintf("%s init %v app %v hooks %v restart all %v debug %v", o.restartPolicy, o.init, o.app, o.hooks, o.restartAll, o.debug), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%s init %v app %v hooks %v probes %v restart all %v debug %v", o.restartPolicy, o.init, o.app, o.hooks, o.probes, o.restartAll, o.debug), func(t *testing.T) {
 			t.Parallel()
 			m := &model{seen: map[string]int{}}
 			if err := m.explore(&judge{world: newWorld(makePod(o)), hooks: o.hooks, debugs: o.debug}, *modelDepth); err != nil {
@@ -110,7 +112,7 @@ func (j *judge) state() string {
 		s = append(s, b.ID+string(b.State))
 	}
 	for _, c := range j.containers {
-		s = append(s, fmt.Sprint(c.ID, c.State, c.SandboxID, c.SpecHash, c.Round, c.Resources, c.Replaced, c.BackOff, c.ExitCode, c.PostStart.Result, c.PreStop.Result, j.now.Sub(c.FinishedAt) > c.BackOff))
+		s = append(s, fmt.Sprint(c.ID, c.State, c.SandboxID, c.SpecHash, c.Round, c.Resources, c.Replaced, c.BackOff, c.ExitCode, c.PostStart.Result, c.PreStop.Result, c.Probes, j.now.Sub(c.FinishedAt) > c.BackOff))
 	}
 	for key, a := range j.busy {
 		s = append(s, "busy "+key+string(a.Kind)+a.ID)
@@ -125,5 +127,8 @@ func (j *judge) state() string {
 		s = append(s, fmt.Sprint(c.Name, c.RestartCount, c.State.Waiting, c.State.Running != nil, c.State.Terminated != nil, c.LastTerminationState.Terminated != nil))
 	}
 	sort.Strings(s)
+	if a := j.pod.Spec.ActiveDeadlineSeconds; a != nil && j.last.StartTime != nil {
+		s = append(s, fmt.Sprint("overdue ", !j.now.Before(j.last.StartTime.Add(time.Duration(*a)*time.Second))))
+	}
 	return fmt.Sprint(j.last.Phase, j.ended != nil, j.pod.DeletionTimestamp, s)
 }

@@ -56,6 +56,7 @@ func drawPod(t *rapid.T) podOptions {
 		pull:          rapid.SampledFrom([]string{"IfNotPresent", "Always"}).Draw(t, "pull"),
 		grace:         30,
 		hooks:         rapid.IntRange(0, 2).Draw(t, "hooks") == 0,
+		probes:        rapid.IntRange(0, 2).Draw(t, "probes") == 0,
 		restartAll:    rapid.IntRange(0, 2).Draw(t, "restart all") == 0,
 	}
 	limit := rapid.SampledFrom([]string{"", ":64Mi"}).Draw(t, "limit")
@@ -93,6 +94,12 @@ func (j *judge) possible() []string {
 	for _, c := range j.containers {
 		if c.State == Running {
 			events = append(events, "exit0 "+c.Name, "exit1 "+c.Name)
+			if j.probedLive(c.Name) {
+				events = append(events, "sick "+c.Name)
+			}
+			if j.isSidecar(c.Name) && c.Probes.Startup != ProbeSucceeded && j.probedLive(c.Name) {
+				events = append(events, "up "+c.Name)
+			}
 			if couldRestartAll(&j.pod.Spec) {
 				events = append(events, "exit3 "+c.Name)
 			}
@@ -152,6 +159,10 @@ func (j *judge) let(event string) {
 		j.exit(j.live(rest), 1, 0)
 	case "exit3":
 		j.exit(j.live(rest), 3, 0)
+	case "sick":
+		j.live(rest).Probes.Liveness = ProbeFailed
+	case "up":
+		j.startedUp(rest)
 	case "sandbox":
 		j.sandboxes[len(j.sandboxes)-1].State = Exited
 	case "resize":
@@ -177,6 +188,9 @@ func (j *judge) calm() error {
 			moved = true
 		}
 		for _, i := range j.pod.Spec.InitContainers {
+			if j.startedUp(i.Name) {
+				moved = true
+			}
 			if c := j.live(i.Name); c != nil && !isSidecar(&i) {
 				j.exit(c, 0, 0)
 				moved = true

@@ -242,6 +242,7 @@ func (w *world) agentRestarts() {
 	}
 	for i := range w.containers {
 		w.containers[i].PostStart, w.containers[i].PreStop = Hook{}, Hook{}
+		w.containers[i].Probes.Liveness = ""
 	}
 }
 
@@ -276,6 +277,32 @@ func (w *world) debug(name string) {
 	w.pod.Generation++
 }
 
+// startedUp lets a running container's startup probe succeed and says whether that
+// changed anything.
+func (w *world) startedUp(name string) bool {
+	c := w.live(name)
+	if c == nil || c.Probes.Startup == ProbeSucceeded {
+		return false
+	}
+	for _, spec := range w.pod.Spec.InitContainers {
+		if spec.Name == name && spec.StartupProbe != nil {
+			c.Probes.Startup = ProbeSucceeded
+			return true
+		}
+	}
+	return false
+}
+
+// probedLive says whether a container has a liveness probe.
+func (w *world) probedLive(name string) bool {
+	for _, c := range slices.Concat(w.pod.Spec.InitContainers, w.pod.Spec.Containers) {
+		if c.Name == name {
+			return c.LivenessProbe != nil
+		}
+	}
+	return false
+}
+
 // size is that of the Pod's cgroup: the resources of all containers.
 func (w *world) size() string {
 	text := ""
@@ -296,8 +323,11 @@ func (w *world) given(name string) *corev1.ResourceRequirements {
 	return nil
 }
 
-// resized gives the cgroups what is allocated.
+// resized gives the cgroups what is allocated, if they are still there.
 func (w *world) resized() {
+	if len(w.sandboxes) == 0 {
+		return
+	}
 	w.sandboxes[len(w.sandboxes)-1].Size = w.size()
 	for _, c := range append(append([]corev1.Container{}, w.pod.Spec.InitContainers...), w.pod.Spec.Containers...) {
 		if live := w.live(c.Name); live != nil {
@@ -330,6 +360,7 @@ type podOptions struct {
 	hooks         bool // of apps and sidecars
 	debug         bool // an ephemeral container may be added
 	restartAll    bool // exit code 3 of any container restarts all
+	probes        bool // apps have a liveness probe, sidecars a startup probe, too
 }
 
 func makePod(o podOptions) *corev1.Pod {
@@ -352,6 +383,12 @@ func makePod(o podOptions) *corev1.Pod {
 		c.Name, c.Image = name, "image-"+name
 		if o.hooks && (isSidecar(&c) || slices.Contains(o.app, word)) {
 			c.Lifecycle = &corev1.Lifecycle{PostStart: &corev1.LifecycleHandler{}, PreStop: &corev1.LifecycleHandler{}}
+		}
+		if o.probes && (isSidecar(&c) || slices.Contains(o.app, word)) {
+			c.LivenessProbe = &corev1.Probe{}
+			if isSidecar(&c) {
+				c.StartupProbe = &corev1.Probe{}
+			}
 		}
 		if o.restartAll {
 			if c.RestartPolicy == nil {

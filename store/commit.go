@@ -7,12 +7,16 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/http"
 	"reflect"
 	"strconv"
 	"sync"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // commits gathers the writes that come while another one is on its way to the
@@ -104,7 +108,7 @@ func (s *Store) commit(batch []*change) {
 	}
 	for _, c := range batch {
 		if c.err == nil && err != nil {
-			c.err = err
+			c.err = s.unwritten(err)
 		}
 		if c.err != nil {
 			c.obj.SetResourceVersion(c.before)
@@ -113,6 +117,18 @@ func (s *Store) commit(batch []*change) {
 		s.revision = c.record.revision
 		s.publish(c.record)
 	}
+}
+
+// unwritten is why a transaction could not be written. A full disk has a status of its
+// own: what is stored can be read on, and writes go on when there is room again.
+func (s *Store) unwritten(err error) error {
+	if !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
+		return err
+	}
+	return &apierrors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: http.StatusInsufficientStorage, Reason: metav1.StatusReasonInternalError,
+		Message: fmt.Sprintf("nothing can be written to %s: %v; make room on its disk", s.db.Path(), err),
+	}}
 }
 
 // apply makes one change in a transaction, and its record.

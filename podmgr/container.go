@@ -65,7 +65,11 @@ func (w *worker) createContainer(ctx context.Context, pod *corev1.Pod, a plan.Ac
 		w.event(pod, c.Name, corev1.EventTypeWarning, "Failed", "Error: "+err.Error())
 		return err
 	}
-	if _, err := w.m.cfg.Runtime.Create(ctx, container); err != nil {
+	made, err := w.m.cfg.Runtime.Create(ctx, container)
+	if err == nil {
+		err = w.verify(ctx, c, stage, made)
+	}
+	if err != nil {
 		if w.sandboxLost(ctx, stage.id) {
 			return nil // not this container's fault; the sandbox's failure is told
 		}
@@ -76,6 +80,18 @@ func (w *worker) createContainer(ctx context.Context, pod *corev1.Pod, a plan.Ac
 		return err
 	}
 	return nil
+}
+
+// verify removes a container that has something else mounted than was checked.
+func (w *worker) verify(ctx context.Context, c *corev1.Container, stage *sandboxStage, made runtime.Status) error {
+	if made.PID == 0 {
+		return nil // the OCI runtime refused it
+	}
+	err := w.m.cfg.Volumes.Verify(stage.volumes, c.VolumeMounts, fmt.Sprintf("/proc/%d/root", made.PID))
+	if err != nil {
+		err = errors.Join(err, w.m.cfg.Runtime.Remove(ctx, made.ID))
+	}
+	return err
 }
 
 // sandboxLost tells whether the sandbox that a container was to join is of no use

@@ -5,6 +5,7 @@ package podmgr
 import (
 	"context"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -52,16 +53,17 @@ func (m *Manager) usageOf(ctx context.Context, pod *corev1.Pod, signal pressure.
 	return u
 }
 
-// podDisk is what a Pod has on disk: its containers' writable layers and logs, and
-// its volumes that count as its own, in bytes.
+// podDisk is what a Pod has on disk: its containers' writable layers, logs and
+// termination messages, its volumes that count as its own, and its /etc/hosts, in bytes.
 type podDisk struct {
 	containers []pressure.ContainerUsage
 	volumes    map[string]int64
+	hosts      int64 // its /etc/hosts, to which containers may write
 	inodes     int64 // of the layers
 }
 
 func (d *podDisk) total() int64 {
-	var sum int64
+	sum := d.hosts
 	for _, c := range d.containers {
 		sum += c.Disk
 	}
@@ -92,9 +94,13 @@ func (m *Manager) diskUsage(ctx context.Context, pod *corev1.Pod) (*podDisk, err
 			d.inodes += inodes
 		}
 	}
+	dir := m.facts.podDir(pod)
 	for c := range Containers(pod) {
-		logs := sizeOfFiles(filepath.Join(m.facts.logDir(pod), c.Name))
-		d.containers = append(d.containers, pressure.ContainerUsage{Name: c.Name, Disk: layers[c.Name] + logs})
+		files := sizeOfFiles(filepath.Join(m.facts.logDir(pod), c.Name)) + sizeOfFiles(filepath.Join(dir, "containers", c.Name))
+		d.containers = append(d.containers, pressure.ContainerUsage{Name: c.Name, Disk: layers[c.Name] + files})
+	}
+	if info, err := os.Lstat(filepath.Join(dir, "etc-hosts")); err == nil {
+		d.hosts = info.Size()
 	}
 	return d, ctx.Err()
 }
@@ -139,7 +145,7 @@ func (m *Manager) evictForStorage(ctx context.Context) []<-chan struct{} {
 			continue
 		}
 		limits := cgroups.EffectiveOf(pod).Limits
-		if why := pressure.ExceedsStorage(pod, limits, disk.containers, disk.volumes); why != "" {
+		if why := pressure.ExceedsStorage(pod, limits, disk.containers, disk.volumes, disk.hosts); why != "" {
 			if over := m.evict(pod, why, "", time.Second); over != nil {
 				evicted = append(evicted, over)
 			}

@@ -84,7 +84,7 @@ func (h hostPath) preview(_ Pod, v corev1.Volume) (Volume, error) {
 		if err != nil {
 			return Volume{}, err
 		}
-		return Volume{Path: real, File: typ == corev1.HostPathFileOrCreate}, h.checkAllowed(path, real)
+		return Volume{Path: real, File: typ == corev1.HostPathFileOrCreate, Host: true}, h.checkAllowed(path, real)
 	case what != "" && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR)):
 		return Volume{}, fmt.Errorf("hostPath type check failed: %s is not a %s", path, what)
 	}
@@ -107,7 +107,7 @@ func (h hostPath) opened(fd int, path string, typ corev1.HostPathType) (Volume, 
 	if err := h.checkAllowed(path, real); err != nil {
 		return Volume{}, err
 	}
-	return Volume{Path: real, File: st.Mode&unix.S_IFMT != unix.S_IFDIR}, nil
+	return Volume{Path: real, File: st.Mode&unix.S_IFMT != unix.S_IFDIR, Host: true}, nil
 }
 
 // create makes what the type says when there is nothing at path. The unset
@@ -125,7 +125,12 @@ func (h hostPath) create(path string, typ corev1.HostPathType) error {
 	}
 	if typ == corev1.HostPathFileOrCreate {
 		// The parent directory has to exist, as with the kubelet.
-		f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+		parent, err := openNoLinks(filepath.Dir(real))
+		if err != nil {
+			return err
+		}
+		defer unix.Close(parent)
+		f, err := os.OpenFile(fdPath(parent)+"/"+filepath.Base(real), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 		if errors.Is(err, fs.ErrExist) {
 			return nil
 		}
@@ -134,7 +139,7 @@ func (h hostPath) create(path string, typ corev1.HostPathType) error {
 		}
 		return errors.Join(f.Chmod(0o644), f.Close())
 	}
-	return makeDirs(path)
+	return makeDirs(real)
 }
 
 // makes tells whether setUp makes a missing path.
@@ -142,23 +147,27 @@ func makes(typ corev1.HostPathType) bool {
 	return typ == corev1.HostPathUnset || typ == corev1.HostPathDirectoryOrCreate || typ == corev1.HostPathFileOrCreate
 }
 
-// makeDirs makes a directory and the missing ones above it with mode 0755,
-// whatever the umask.
+// makeDirs makes a directory and the missing ones above it with mode 0755, whatever
+// the umask. It follows no symbolic link: what was checked is where it works.
 func makeDirs(path string) error {
-	err := os.Mkdir(path, 0o755)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := makeDirs(filepath.Dir(path)); err != nil {
-			return err
-		}
-		err = os.Mkdir(path, 0o755)
+	fd, err := openNoLinks(path)
+	if err == nil {
+		return unix.Close(fd)
 	}
-	if errors.Is(err, fs.ErrExist) {
-		return nil
+	if !errors.Is(err, fs.ErrNotExist) || path == "/" {
+		return err
 	}
+	dir, name := filepath.Split(path)
+	dir = filepath.Clean(dir)
+	if err := makeDirs(dir); err != nil {
+		return err
+	}
+	parent, err := openNoLinks(dir)
 	if err != nil {
 		return err
 	}
-	return os.Chmod(path, 0o755)
+	defer unix.Close(parent)
+	return makeIn(parent, name, 0o755)
 }
 
 // realPath resolves the symbolic links in the part of path that exists.

@@ -54,6 +54,9 @@ type Volume struct {
 	File bool
 	// ReadOnly volumes are mounted read-only, whatever the mount says.
 	ReadOnly bool
+	// Host is true for what is the host's: others may put something else at Path. See
+	// Manager.Verify.
+	Host bool
 }
 
 // Volumes holds a Pod's volumes by name.

@@ -3,6 +3,8 @@
 package plan
 
 import (
+	"path"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -67,8 +69,8 @@ func (v *view) pullsAlways(m *member) bool {
 // sandbox is not up yet: it needs neither its process namespace nor its address,
 // and no directory inside a volume.
 func (v *view) mayPrecedeSandbox(m *member) bool {
-	for _, mount := range m.spec.VolumeMounts {
-		if mount.SubPath != "" || mount.SubPathExpr != "" {
+	for i, mount := range m.spec.VolumeMounts {
+		if mount.SubPath != "" || mount.SubPathExpr != "" || liesInVolume(m.spec.VolumeMounts, i) {
 			return false
 		}
 	}
@@ -84,6 +86,16 @@ func (v *view) mayPrecedeSandbox(m *member) bool {
 		}
 	}
 	return true
+}
+
+// liesInVolume says whether a mount lies below another one: its directory there is made
+// by somebody who runs before, or, where the other volume is writable, by the runtime,
+// and then not before they have looked.
+func liesInVolume(mounts []corev1.VolumeMount, i int) bool {
+	at := path.Clean(mounts[i].MountPath)
+	return slices.ContainsFunc(mounts, func(m corev1.VolumeMount) bool {
+		return strings.HasPrefix(at, strings.TrimSuffix(path.Clean(m.MountPath), "/")+"/")
+	})
 }
 
 // readsAtStart says whether the environment comes from objects, files, labels or

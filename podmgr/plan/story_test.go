@@ -39,7 +39,7 @@ import (
 //	refuse OutOfcpu message… | admit
 //	end Evicted grace=1 [keep-success] [quiet]   the node ends it; quiet: without DisruptionTarget
 //	(hold, fail, image, pull and stubborn before the first of the others set the scene)
-//	edit c subpath|bidirectional|podip|secret|shared|podlimit=1Gi|startup|readiness|liveness|hooks|preStop|restart-on=3|restart-all-on=3|restarts-for-memory|gate=x   changes to the spec before the first step
+//	edit c subpath|nested|bidirectional|podip|secret|shared|podlimit=1Gi|startup|readiness|liveness|hooks|preStop|restart-on=3|restart-all-on=3|restarts-for-memory|gate=x   changes to the spec before the first step
 //	go                  nothing happens, but the agent looks
 //	status | conditions more of the status
 func TestStories(t *testing.T) {
@@ -252,6 +252,8 @@ func (s *story) edit(name, what string) {
 	yes, both := true, corev1.MountPropagationBidirectional
 	key, value, _ := strings.Cut(what, "=")
 	switch key {
+	case "nested":
+		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: "v", MountPath: "/v/"}, corev1.VolumeMount{Name: "w", MountPath: "/v/w"})
 	case "subpath":
 		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: "v", MountPath: "/v", SubPath: "s"})
 	case "bidirectional":

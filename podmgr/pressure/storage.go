@@ -27,9 +27,10 @@ func LimitsStorage(pod *corev1.Pod) bool {
 
 // ExceedsStorage says, in the kubelet's words, which of its limits a Pod's files
 // exceed; empty if none: an emptyDir's size, all its containers' limits together, or
-// an app container's own. limits are the Pod's effective ones, volumes bytes by name.
-func ExceedsStorage(pod *corev1.Pod, limits corev1.ResourceList, containers []ContainerUsage, volumes map[string]int64) string {
-	var total int64
+// an app container's own. limits are the Pod's effective ones, volumes bytes by name,
+// hosts those of the Pod's /etc/hosts.
+func ExceedsStorage(pod *corev1.Pod, limits corev1.ResourceList, containers []ContainerUsage, volumes map[string]int64, hosts int64) string {
+	total := hosts
 	for _, bytes := range volumes {
 		total += bytes
 	}

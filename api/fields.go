@@ -34,6 +34,7 @@ const nodeNameValue = "<this node's name>"
 
 const (
 	noScheduler = "there is one node and no scheduler"
+	onlyOverAPI = "only Pods over the API wait until the node matches"
 	noClaims    = "dynamic resource allocation needs a cluster"
 	noBundles   = "no signer of certificates runs on this node; use a Secret or a ConfigMap"
 	noVolume    = "this volume type is not offered yet; use emptyDir or hostPath"
@@ -72,7 +73,7 @@ var fields = []rule{
 	{path: "spec.activeDeadlineSeconds", level: Supported},
 	{path: "spec.dnsPolicy", level: Supported, note: "without a cluster DNS, ClusterFirst means Default"},
 	{path: "spec.dnsConfig", level: Supported},
-	{path: "spec.nodeSelector", level: Warned, note: noScheduler},
+	{path: "spec.nodeSelector", level: Warned, note: onlyOverAPI},
 	{path: "spec.serviceAccountName", level: Supported},
 	{path: "spec.serviceAccount", level: NoEffect, note: "deprecated name of serviceAccountName"},
 	{path: "spec.automountServiceAccountToken", level: Supported, note: "left out, it counts as false; not for Pods from manifests"},
@@ -87,11 +88,14 @@ var fields = []rule{
 	{path: "spec.setHostnameAsFQDN", level: Supported},
 	{path: "spec.hostnameOverride", level: Supported},
 	{path: "spec.hostAliases", level: Supported},
-	{path: "spec.affinity", level: Warned, note: noScheduler},
+	{path: "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution", level: Warned, note: onlyOverAPI},
+	{path: "spec.affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution", level: NoEffect, note: "there is one node"},
+	{path: "spec.affinity.podAffinity", level: Warned, note: noScheduler},
+	{path: "spec.affinity.podAntiAffinity", level: Warned, note: noScheduler},
 	{path: "spec.schedulerName", level: Warned, accept: []string{"default-scheduler"}, note: noScheduler},
 	{path: "spec.tolerations", level: Supported, note: "for new Pods over the API; running Pods are not evicted by taints"},
 	{path: "spec.topologySpreadConstraints", level: Warned, note: noScheduler},
-	{path: "spec.schedulingGates", level: Refused, note: "nothing here would lift the gate, so that the Pod could never start"},
+	{path: "spec.schedulingGates", level: Refused, note: "only Pods over the API wait until their gates are lifted"},
 	{path: "spec.schedulingGroup", level: Warned, note: noScheduler},
 	{path: "spec.priorityClassName", level: Supported, note: "must name a PriorityClass; in manifests, spec.priority counts more"},
 	{path: "spec.priority", level: Supported},

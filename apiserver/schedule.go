@@ -13,14 +13,17 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 	"k8s.io/klog/v2"
 
 	"github.com/minikubelet/minikubelet/store"
 )
 
 // There is one node, so that scheduling is the question whether it takes a Pod: not
-// while it is cordoned, nor with a taint that the Pod does not tolerate. A Pod that
-// names the node itself is not asked, nor is one from a manifest.
+// while it is cordoned, nor with a taint that the Pod does not tolerate, nor when it
+// is not of the nodes that the Pod selects. A Pod with scheduling gates waits until
+// they are lifted. One that names the node itself is not asked, nor is one from a
+// manifest.
 
 // why the node does not take a new Pod, in the scheduler's words; "" when it does.
 func (s *Server) whyNot(p *corev1.Pod) (string, error) {
@@ -42,7 +45,14 @@ func (s *Server) whyNot(p *corev1.Pod) (string, error) {
 	case slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Effect != corev1.TaintEffectPreferNoSchedule && !tolerated(&t) }):
 		reason = "node(s) had untolerated taint(s)"
 	default:
-		return "", nil
+		fits, err := nodeaffinity.GetRequiredNodeAffinity(p).Match(&n)
+		if err != nil {
+			return "", err
+		}
+		if fits {
+			return "", nil
+		}
+		reason = "node(s) didn't match Pod's node affinity/selector"
 	}
 	return "0/1 nodes are available: 1 " + reason + ". preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.", nil
 }
@@ -50,6 +60,10 @@ func (s *Server) whyNot(p *corev1.Pod) (string, error) {
 // place gives a new Pod its node, or says in its status why not.
 func (s *Server) place(p *corev1.Pod) error {
 	if p.Spec.NodeName != "" {
+		return nil
+	}
+	if len(p.Spec.SchedulingGates) > 0 {
+		waits(p, corev1.PodReasonSchedulingGated, "Scheduling is blocked due to non-empty scheduling gates")
 		return nil
 	}
 	why, err := s.whyNot(p)
@@ -61,8 +75,14 @@ func (s *Server) place(p *corev1.Pod) error {
 		p.Status.Conditions = slices.DeleteFunc(p.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodScheduled })
 		return nil
 	}
+	waits(p, corev1.PodReasonUnschedulable, why)
+	return nil
+}
+
+// waits says in a Pod's status why it has no node.
+func waits(p *corev1.Pod, reason, message string) {
 	c := corev1.PodCondition{
-		Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable, Message: why,
+		Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: reason, Message: message,
 		LastTransitionTime: metav1.Now().Rfc3339Copy(), ObservedGeneration: p.Generation,
 	}
 	if i := slices.IndexFunc(p.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodScheduled }); i >= 0 {
@@ -71,7 +91,6 @@ func (s *Server) place(p *corev1.Pod) error {
 	} else {
 		p.Status.Conditions = append(p.Status.Conditions, c)
 	}
-	return nil
 }
 
 // Schedule gives waiting Pods their node when it takes them, until ctx ends.
@@ -102,11 +121,17 @@ func (s *Server) Schedule(ctx context.Context) error {
 			look = true
 		case err == nil && e.Resource == "pods":
 			p, ok := e.Object.(*corev1.Pod)
-			look = look || ok && p.Spec.NodeName == "" && e.Type == store.Added
+			look = look || ok && p.Spec.NodeName == "" && (e.Type == store.Added || lifted(p, e.Previous))
 		case err != nil && !errors.Is(err, context.DeadlineExceeded):
 			return err
 		}
 	}
+}
+
+// lifted tells whether a Pod had scheduling gates and has none any more.
+func lifted(p *corev1.Pod, before store.Object) bool {
+	old, ok := before.(*corev1.Pod)
+	return ok && len(old.Spec.SchedulingGates) > 0 && len(p.Spec.SchedulingGates) == 0
 }
 
 // placeAll places what waits; false when that has to be tried again.
@@ -114,7 +139,7 @@ func (s *Server) placeAll(told map[string]string) bool {
 	ok := true
 	waiting := make(map[string]bool)
 	err := each(s.cfg.Store, "pods", "", func(p *corev1.Pod) error {
-		if p.Spec.NodeName != "" || p.DeletionTimestamp != nil {
+		if p.Spec.NodeName != "" || p.DeletionTimestamp != nil || len(p.Spec.SchedulingGates) > 0 {
 			return nil
 		}
 		uid, before := string(p.UID), p.DeepCopy()

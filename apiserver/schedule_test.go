@@ -185,3 +185,63 @@ func TestOutsidersSetTheirConditionsAlone(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+func TestPodsWaitForANodeThatMatches(t *testing.T) {
+	b := newBench(t)
+	b.space("default")
+	b.node()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- b.server.Schedule(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	c := b.client("").CoreV1()
+	selects, prefers, gated := simplePod("selects"), simplePod("prefers"), simplePod("gated")
+	selects.Spec.NodeSelector = map[string]string{"disk": "ssd"}
+	prefers.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+		NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: []corev1.NodeSelectorRequirement{{Key: "disk", Operator: corev1.NodeSelectorOpExists}}}},
+	}}}
+	gated.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "example.com/wait"}}
+	why := func(p *corev1.Pod) string {
+		for _, c := range p.Status.Conditions {
+			if c.Type == corev1.PodScheduled {
+				return c.Reason + ": " + c.Message
+			}
+		}
+		return p.Spec.NodeName
+	}
+	unmatched := "Unschedulable: 0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+	for p, want := range map[*corev1.Pod]string{
+		selects: unmatched, prefers: unmatched, gated: "SchedulingGated: Scheduling is blocked due to non-empty scheduling gates",
+	} {
+		p, err := c.Pods("default").Create(t.Context(), p, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := why(p); got != want {
+			t.Errorf("%s: %s", p.Name, got)
+		}
+	}
+	now := func(name string) func() string {
+		return func() string {
+			p, err := c.Pods("default").Get(t.Context(), name, metav1.GetOptions{})
+			if err != nil {
+				return err.Error()
+			}
+			return why(p)
+		}
+	}
+	if _, err := c.Nodes().Patch(t.Context(), "n1", types.MergePatchType, []byte(`{"metadata":{"labels":{"disk":"ssd"}}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	b.eventually("n1", now("selects"))
+	b.eventually("n1", now("prefers"))
+	if _, err := c.Pods("default").Patch(t.Context(), "gated", types.MergePatchType, []byte(`{"spec":{"schedulingGates":null}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	b.eventually("n1", now("gated"))
+}

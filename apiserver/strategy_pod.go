@@ -3,6 +3,8 @@
 package apiserver
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -59,7 +61,15 @@ func unsupported(p *corev1.Pod, node string) (field.ErrorList, []string) {
 	errs, found := api.Unsupported(p, node)
 	var warnings []string
 	for _, w := range found {
-		warnings = append(warnings, w.Field+": "+w.Message)
+		if !scheduled(w.Field) {
+			warnings = append(warnings, w.Field+": "+w.Message)
+		}
 	}
-	return errs, warnings
+	return slices.DeleteFunc(errs, func(e *field.Error) bool { return scheduled(e.Field) }), warnings
+}
+
+// scheduled tells the fields that act on Pods over the API alone: see place.
+func scheduled(path string) bool {
+	return path == "spec.nodeSelector" || path == "spec.schedulingGates" ||
+		path == "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution"
 }

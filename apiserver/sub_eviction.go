@@ -76,6 +76,8 @@ func (s *Server) bind(req request, b *corev1.Binding, dry bool) error {
 		return apierrors.NewConflict(pods, p.Name, fmt.Errorf("pod %s is being deleted, cannot be assigned to a host", p.Name))
 	case p.Spec.NodeName != "":
 		return apierrors.NewConflict(pods, p.Name, fmt.Errorf("pod %v is already assigned to node %q", p.Name, p.Spec.NodeName))
+	case len(p.Spec.SchedulingGates) > 0:
+		return apierrors.NewConflict(pods, p.Name, fmt.Errorf("pod %v has non-empty .spec.schedulingGates", p.Name))
 	case dry:
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	"compress/gzip"
 	"errors"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -119,12 +120,18 @@ func mediaType(f form) string {
 	return f.info.MediaType + ";as=" + f.as + ";v=v1;g=meta.k8s.io"
 }
 
+// near tells a client on this machine, to which bytes cost less than packing them.
+func near(r *http.Request) bool {
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err != nil || from.Addr().Unmap().IsLoopback() // the socket's clients have no address
+}
+
 func writeBody(w http.ResponseWriter, r *http.Request, code int, kind string, body []byte) error {
 	h := w.Header()
 	h.Set("Content-Type", kind)
 	h.Set("Cache-Control", "no-cache, private")
 	h.Add("Vary", "Accept, Accept-Encoding")
-	if len(body) >= gzipMin && strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+	if len(body) >= gzipMin && strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") && !near(r) {
 		h.Set("Content-Encoding", "gzip")
 		w.WriteHeader(code)
 		z, err := gzip.NewWriterLevel(w, gzip.BestSpeed)

@@ -37,6 +37,9 @@ func (k *kind) wire(data store.Data) ([]byte, error) {
 	return m.Marshal()
 }
 
+// listedMax bounds the memory that a list begins with.
+const listedMax = 1 << 20
+
 // getRaw answers with one object.
 func (s *Server) getRaw(w http.ResponseWriter, r *http.Request, k *kind, req request) error {
 	var raw []byte
@@ -53,7 +56,7 @@ func (s *Server) getRaw(w http.ResponseWriter, r *http.Request, k *kind, req req
 
 // listRaw answers with a page of the newest objects.
 func (s *Server) listRaw(w http.ResponseWriter, r *http.Request, k *kind, namespace string, p page) error {
-	var items []byte
+	items := make([]byte, 0, s.listed.Load()) // as large as the last one was
 	var last string
 	var n int
 	var more int64
@@ -72,6 +75,7 @@ func (s *Server) listRaw(w http.ResponseWriter, r *http.Request, k *kind, namesp
 	if err != nil {
 		return err
 	}
+	s.listed.Store(int64(min(len(items), listedMax)))
 	m, err := pageMeta(revision, last, more, true)
 	if err != nil {
 		return err

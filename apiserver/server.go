@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -85,6 +86,7 @@ type Server struct {
 	quotas  sync.Mutex
 	flight  *places
 	watches *places
+	listed  atomic.Int64 // the bytes of the last list of objects as they are at rest
 	// endpoints are the kubelet's own, by path.
 	endpoints map[string]http.Handler
 	// sessions bounds those of exec, attach and port-forward.

@@ -445,3 +445,20 @@ func (b *bench) space(names ...string) {
 		}
 	}
 }
+
+func TestLargeAnswersArePackedForClientsElsewhere(t *testing.T) {
+	for from, want := range map[string]string{"192.0.2.7:4711": "gzip", "[2001:db8::1]:4711": "gzip", "127.0.0.1:4711": "", "[::1]:4711": "", "@": ""} {
+		for size, large := range map[int]bool{gzipMin: true, gzipMin - 1: false} {
+			r := httptest.NewRequest(http.MethodGet, "/", nil)
+			r.RemoteAddr = from
+			r.Header.Set("Accept-Encoding", "gzip, deflate")
+			w := httptest.NewRecorder()
+			if err := writeBody(w, r, http.StatusOK, "text/plain", make([]byte, size)); err != nil {
+				t.Fatal(err)
+			}
+			if got := w.Header().Get("Content-Encoding"); large && got != want || !large && got != "" {
+				t.Errorf("%d bytes to %s are encoded as %q", size, from, got)
+			}
+		}
+	}
+}

@@ -54,13 +54,14 @@ func BenchmarkRequests(b *testing.B) {
 	run("list-table", func(b *testing.B, _ int) {
 		do(b, "GET", list, "application/json;as=Table;v=v1;g=meta.k8s.io", "", "")
 	})
-	patch := func(manager string) func(b *testing.B, i int) {
+	patch := func(pod string) func(b *testing.B, i int) {
 		return func(b *testing.B, i int) {
-			do(b, "PATCH", list+"/p1/status"+manager, proto, "application/strategic-merge-patch+json", fmt.Sprintf(`{"status":{"message":"m%d"}}`, i))
+			do(b, "PATCH", list+"/"+pod, proto, "application/strategic-merge-patch+json", fmt.Sprintf(`{"status":{"message":"m%d"}}`, i))
 		}
 	}
-	run("patch", patch(""))
-	run("patch-managed", patch("?fieldManager=bench"))
+	run("patch", patch("p1/status"))
+	do(b, "PATCH", list+"/p2?fieldManager=owner", proto, "application/apply-patch+yaml", `{apiVersion: v1, kind: Pod, metadata: {name: p2, labels: {by: owner}}}`)
+	run("patch-managed", patch("p2/status?fieldManager=bench"))
 }
 
 // fullPod is a Pod with all that one has that runs.

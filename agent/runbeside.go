@@ -45,8 +45,8 @@ type besideRun struct {
 
 // besidePod is one Pod of the run.
 type besidePod struct {
-	pod                   *corev1.Pod
-	asked, finished, gone bool
+	pod            *corev1.Pod
+	finished, gone bool
 }
 
 // runBeside is Run by an agent that runs already.
@@ -248,7 +248,11 @@ func (r *besideRun) interrupt() {
 	default:
 		r.ending = true
 		r.code = interrupted
-		r.console.note("stopping; interrupt again to kill")
+		if r.away != nil {
+			r.console.note("stopping as soon as the agent is back; interrupt again to leave the Pods as they are")
+		} else {
+			r.console.note("stopping; interrupt again to kill")
+		}
 	}
 	for _, p := range r.pods {
 		go r.end(p, seconds)

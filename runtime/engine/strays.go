@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -82,7 +83,7 @@ func (s strays) end(ctx context.Context) error {
 			return err
 		}
 		if !busy {
-			return errors.Join(s.removeHidden(), s.removeWork())
+			return errors.Join(s.removeHidden(), s.removeWork(), removeDeaf(s.socketDir))
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("the commands of an earlier agent on %s have not ended after %v", s.tasks, strayPatience)
@@ -210,6 +211,27 @@ func (s strays) removeSockets(ctx context.Context, c shimCall) error {
 		}
 		if err := shim.RemoveSocket(address); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove the socket of a shim without a task: %w", err)
+		}
+	}
+	return nil
+}
+
+// removeDeaf removes the sockets in a directory that nobody listens at: a start command
+// makes its shim's socket, and may be killed before it starts the shim, which would
+// remove it.
+func removeDeaf(dir string) error {
+	paths, _ := filepath.Glob(filepath.Join(dir, "*"))
+	for _, path := range paths {
+		conn, err := net.Dial("unix", path)
+		if err == nil {
+			conn.Close()
+			continue
+		}
+		if !errors.Is(err, unix.ECONNREFUSED) {
+			continue // busy, or gone
+		}
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove the socket of a shim that is not there: %w", err)
 		}
 	}
 	return nil

@@ -100,7 +100,13 @@ func Open(ctx context.Context, cfg Config, hooks Hooks, log *slog.Logger) (_ *Ag
 }
 
 // Run serves the store's Pods until ctx ends. Running Pods go on running.
-func (a *Agent) Run(ctx context.Context) error { return a.manager.Load().Run(ctx) }
+func (a *Agent) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() { a.keepClaims(ctx); close(done) }()
+	defer func() { cancel(); <-done }()
+	return a.manager.Load().Run(ctx)
+}
 
 // Images is the node's image store.
 func (a *Agent) Images() *image.Store { return a.images }
@@ -120,7 +126,7 @@ func (a *Agent) Close() error {
 
 func (a *Agent) openDirs(context.Context) error {
 	for dir, mode := range map[string]os.FileMode{
-		a.cfg.DataDir: 0o711, a.cfg.RunDir: 0o711, a.cfg.LogDir: 0o755, a.cfg.podsDir(): 0o711, a.cfg.imagesDir(): 0o700, a.cfg.attachDir(): 0o700, a.cfg.seccompDir(): 0o755, a.cfg.netnsDir(): 0o711,
+		a.cfg.DataDir: 0o711, a.cfg.RunDir: 0o711, a.cfg.LogDir: 0o755, a.cfg.podsDir(): 0o711, a.cfg.volumesDir(): 0o711, a.cfg.imagesDir(): 0o700, a.cfg.attachDir(): 0o700, a.cfg.seccompDir(): 0o755, a.cfg.netnsDir(): 0o711,
 	} {
 		if err := os.MkdirAll(dir, mode); err != nil {
 			return fmt.Errorf("make directory: %w", err)
@@ -283,7 +289,7 @@ func (a *Agent) openManager(context.Context) error {
 	if err := pause.Install(a.cfg.pauseRoot()); err != nil {
 		return err
 	}
-	a.volumes = volumes.New(volumes.Config{AllowedHostPaths: a.cfg.AllowedHostPaths})
+	a.volumes = volumes.New(volumes.Config{AllowedHostPaths: a.cfg.AllowedHostPaths, OwnVolumes: a.cfg.volumesDir()})
 	a.stats = a.newStats()
 	nodePressure, err := a.pressure()
 	if err != nil {

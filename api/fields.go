@@ -38,7 +38,7 @@ const (
 	noClaims    = "dynamic resource allocation needs a cluster"
 	noBundles   = "no signer of certificates runs on this node; use a Secret or a ConfigMap"
 	noVolume    = "this volume type is not offered yet; use emptyDir or hostPath"
-	noStorage   = "needs PersistentVolumes, which this node does not have; use hostPath"
+	noBlock     = "block devices are not offered; use volumeMounts and volumeMode Filesystem"
 	gone        = "removed from Kubernetes"
 	noWindows   = "this node runs Linux containers only"
 	noResource  = "this node has no such resource"
@@ -178,7 +178,7 @@ var fields = []rule{
 	{path: "spec.containers[].volumeMounts[].mountPropagation", level: Supported},
 	{path: "spec.containers[].volumeMounts[].subPath", level: Supported},
 	{path: "spec.containers[].volumeMounts[].subPathExpr", level: Supported},
-	{path: "spec.containers[].volumeDevices", level: Refused, note: noStorage},
+	{path: "spec.containers[].volumeDevices", level: Refused, note: noBlock},
 	{path: "spec.containers[].livenessProbe", level: Supported},
 	{path: "spec.containers[].readinessProbe", level: Supported},
 	{path: "spec.containers[].startupProbe", level: Supported},
@@ -219,8 +219,8 @@ var fields = []rule{
 	{path: "spec.volumes[].projected.sources[].clusterTrustBundle", level: Refused, note: noBundles},
 	{path: "spec.volumes[].projected.sources[].podCertificate", level: Refused, note: noBundles},
 	{path: "spec.volumes[].image", level: Supported, note: "images; an OCI artifact that is no image cannot be unpacked"},
-	{path: "spec.volumes[].persistentVolumeClaim", level: Refused, note: noStorage},
-	{path: "spec.volumes[].ephemeral", level: Refused, note: noStorage},
+	{path: "spec.volumes[].persistentVolumeClaim", level: Supported, note: "file systems on PersistentVolumes of the types hostPath and local; the class local-path makes them"},
+	{path: "spec.volumes[].ephemeral", level: Supported},
 	{path: "spec.volumes[].csi", level: Refused, note: "no CSI driver can run here; use hostPath or nfs mounted by the host"},
 	{path: "spec.volumes[].nfs", level: Refused, note: noVolume},
 	{path: "spec.volumes[].iscsi", level: Refused, note: noVolume},

@@ -57,6 +57,8 @@ func (n *NodeFacts) volumesPod(pod *corev1.Pod) volumes.Pod {
 	p.Nested = nested(pod)
 	if pod.Spec.SecurityContext != nil {
 		p.FSGroup = pod.Spec.SecurityContext.FSGroup
+		policy := pod.Spec.SecurityContext.FSGroupChangePolicy
+		p.FSGroupOnRootMismatch = policy != nil && *policy == corev1.FSGroupChangeOnRootMismatch
 	}
 	if q, ok := cgroups.EffectiveOf(pod).Limits[corev1.ResourceMemory]; ok {
 		p.MemoryLimit = q.Value()

@@ -165,7 +165,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	defer stopEvents()
 	m.wg.Go(func() { m.prober.serve(ctx) })
 	m.wg.Go(func() { m.watchPressure(ctx) })
-	for _, resource := range []string{ConfigMaps, Secrets} {
+	for _, resource := range []string{ConfigMaps, Secrets, Claims} {
 		m.wg.Go(func() { m.watchObjects(ctx, resource, before) })
 	}
 	for _, pod := range pods {

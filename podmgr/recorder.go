@@ -303,6 +303,16 @@ func (m *Manager) NodeEvent(kind, reason, message string) {
 		metav1.NamespaceDefault, kind, reason, message)
 }
 
+// ObjectEvent tells of any object; one that is in no namespace has its events in
+// "default". It never blocks.
+func (m *Manager) ObjectEvent(ref corev1.ObjectReference, kind, reason, message string) {
+	namespace := ref.Namespace
+	if namespace == "" {
+		namespace = metav1.NamespaceDefault
+	}
+	m.events.recordOf(ref, namespace, kind, reason, message)
+}
+
 // fieldPath is the kubelet's path of a container in an event's object.
 func fieldPath(pod *corev1.Pod, container string) string {
 	if container == "" {

@@ -23,6 +23,8 @@ type references struct {
 	volumes map[objectKey][]string
 	// env has the objects that a container's environment is made of.
 	env map[objectKey]bool
+	// claims has the claims of persistent volumes.
+	claims map[objectKey]bool
 	// labels has the volumes that show the Pod's own labels or annotations.
 	labels []string
 	// written has all volumes whose files the agent writes.
@@ -30,9 +32,12 @@ type references struct {
 }
 
 func referencesOf(pod *corev1.Pod) references {
-	r := references{volumes: make(map[objectKey][]string), env: make(map[objectKey]bool), written: make(map[string]bool)}
+	r := references{volumes: make(map[objectKey][]string), env: make(map[objectKey]bool), claims: make(map[objectKey]bool), written: make(map[string]bool)}
 	for i := range pod.Spec.Volumes {
 		r.addVolume(&pod.Spec.Volumes[i])
+		if claim := claimOf(pod, &pod.Spec.Volumes[i]); claim != "" {
+			r.claims[objectKey{Claims, claim}] = true
+		}
 	}
 	for c := range Containers(pod) {
 		r.addEnv(c)

@@ -86,6 +86,9 @@ func (w *worker) anyObjectChanged(resource string) {
 	for key := range w.sources.refs.volumes {
 		news = key.resource == resource && w.noteChange(key) || news
 	}
+	for key := range w.sources.refs.claims {
+		news = key.resource == resource && w.noteChange(key) || news
+	}
 	for key := range w.sources.refs.env {
 		news = key.resource == resource && w.noteChange(key) || news
 	}
@@ -102,7 +105,7 @@ func (w *worker) noteChange(key objectKey) bool {
 	if w.sources.frozen[key] {
 		shown = nil
 	}
-	if len(shown) == 0 && !env {
+	if len(shown) == 0 && !env && !w.sources.refs.claims[key] {
 		return false
 	}
 	w.sources.changes++
@@ -181,13 +184,14 @@ func (w *worker) writeVolumes(ctx context.Context, pod *corev1.Pod, names map[st
 // setUpVolumes makes the Pod's volumes. That an object is missing holds up a Pod
 // whose volume was never there; one that was keeps its files.
 func (w *worker) setUpVolumes(ctx context.Context, pod *corev1.Pod) (volumes.Volumes, error) {
+	claims, held := w.findClaims(ctx, pod)
 	w.writing.mu.Lock()
 	defer w.writing.mu.Unlock()
 	w.mu.Lock()
 	w.sources.stale = nil // what changes from now on comes again
 	w.mu.Unlock()
 	p := w.volumesPod(pod)
-	var held mountErrors
+	p.Claims = claims
 	for _, err := range w.projectFiles(ctx, pod, &p, pod.Spec.Volumes) {
 		if w.m.cfg.Volumes.Written(p, err.volume) && isMissing(err) {
 			w.event(pod, "", corev1.EventTypeWarning, "FailedMount", err.Error())

@@ -36,6 +36,14 @@ type Pod struct {
 	// FSGroup, when set, owns new volumes and the files made in them.
 	FSGroup *int64
 
+	// FSGroupOnRootMismatch leaves a persistent volume alone whose top the group
+	// has already.
+	FSGroupOnRootMismatch bool
+
+	// Claims has, by volume, what persistentVolumeClaims and ephemeral volumes are
+	// bound to.
+	Claims map[string]Claim
+
 	// Files has, by volume, what the volumes of the types configMap, secret,
 	// downwardAPI and projected consist of. A volume without an entry keeps
 	// what it has.
@@ -67,6 +75,9 @@ type Config struct {
 	// AllowedHostPaths are the directories at or below which hostPath volumes
 	// may lie, after symbolic links are resolved. Empty allows all.
 	AllowedHostPaths []string
+	// OwnVolumes is the directory in which the node makes persistent volumes;
+	// these are always allowed.
+	OwnVolumes string
 }
 
 // volumeType is one kind of volume. All methods are idempotent and keep
@@ -111,8 +122,11 @@ type Manager struct {
 
 // New returns a Manager. It touches nothing.
 func New(c Config) *Manager {
+	host := hostPath{allowed: c.AllowedHostPaths}
 	return &Manager{
-		types:             append([]volumeType{emptyDir{}, hostPath{allowed: c.AllowedHostPaths}, imageVolume{}}, projections()...),
+		types: append([]volumeType{
+			emptyDir{}, host, imageVolume{}, claimVolume{"persistentVolumeClaim", host, c.OwnVolumes}, claimVolume{"ephemeral", host, c.OwnVolumes},
+		}, projections()...),
 		recursiveReadOnly: recursiveReadOnlySupported(),
 	}
 }

@@ -18,6 +18,10 @@ import (
 // removed. A container may nest deeper than we may open files.
 const maxOpenDepth = 32
 
+// Remove removes a persistent volume's directory with what is mounted there. It is no
+// error when there is nothing; path has no symbolic links.
+func Remove(ctx context.Context, path string) error { return removeAll(ctx, path) }
+
 // removeAll unmounts what is mounted at path and below and removes the tree.
 // It is no error when there is nothing.
 func removeAll(ctx context.Context, path string) error {

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"path/filepath"
+
+	"github.com/minikubelet/minikubelet/agent/claims"
+	"github.com/minikubelet/minikubelet/volumes"
+)
+
+// volumesDir is where persistent volumes are made.
+func (c *Config) volumesDir() string {
+	dir := filepath.Join(c.DataDir, "volumes")
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		return real
+	}
+	return dir
+}
+
+// keepClaims gives claims their volumes until ctx ends.
+func (a *Agent) keepClaims(ctx context.Context) {
+	err := claims.PutClass(a.store)
+	if err == nil {
+		err = claims.Run(ctx, claims.Config{
+			Store: a.store, Node: a.cfg.NodeName, Dir: a.cfg.volumesDir(),
+			Tell: a.manager.Load().ObjectEvent, Remove: volumes.Remove, Log: a.log,
+		})
+	}
+	if err != nil {
+		a.log.Error("PersistentVolumeClaims no longer get volumes; restart the agent", "err", err)
+	}
+}

@@ -39,6 +39,7 @@ type front struct {
 	streams *streams
 	socket  net.Listener
 	tcp     net.Listener // nil: the socket alone
+	pods    net.Listener // where Pods connect; nil: not, or to tcp
 	pki     *pki.Dir
 }
 
@@ -58,7 +59,7 @@ func (a *Agent) openFront(ctx context.Context) (_ *front, err error) {
 	f := &front{agent: a, streams: streams, server: apiserver.New(apiserver.Config{
 		Store: a.store, NodeName: a.cfg.NodeName, Version: KubernetesVersion(),
 		Summary: plan.Summary, AskToEnd: podmgr.AskToEnd, OwnsCondition: plan.OwnsCondition, Logs: logs{a}, Streams: streams, Stats: a.stats,
-		Tokens: a.tokens, TokenFile: users, Log: a.log,
+		Tokens: a.tokens, TokenFile: users, MountTokens: a.servesPods(), Log: a.log,
 	})}
 	if f.socket, err = apiserver.Listen(filepath.Join(a.cfg.RunDir, "api.sock")); err != nil {
 		return nil, err
@@ -74,8 +75,13 @@ func (a *Agent) openFront(ctx context.Context) (_ *front, err error) {
 	if f.tcp, err = a.cfg.listen(); err != nil {
 		return nil, err
 	}
+	if a.servesPods() {
+		if err = f.listenPods(ctx); err != nil {
+			return nil, errors.Join(err, f.tcp.Close())
+		}
+	}
 	if f.pki, err = pki.Open(a.cfg.pkiDir(), f.names()); err != nil {
-		return nil, errors.Join(err, f.tcp.Close())
+		return nil, errors.Join(err, f.closeNetwork())
 	}
 	a.apiPort = int32(f.tcp.Addr().(*net.TCPAddr).Port)
 	f.writeKubeconfig()
@@ -84,11 +90,17 @@ func (a *Agent) openFront(ctx context.Context) (_ *front, err error) {
 
 // close gives back the listeners of a front that is not run.
 func (f *front) close() error {
-	err := f.socket.Close()
-	if f.tcp != nil {
-		err = errors.Join(err, f.tcp.Close())
+	return errors.Join(f.socket.Close(), f.closeNetwork())
+}
+
+func (f *front) closeNetwork() error {
+	var errs []error
+	for _, l := range []net.Listener{f.tcp, f.pods} {
+		if l != nil {
+			errs = append(errs, l.Close())
+		}
 	}
-	return err
+	return errors.Join(errs...)
 }
 
 // listen opens the configured address. The default one gives way when another
@@ -131,6 +143,9 @@ func (f *front) names() []string {
 	} else if !ip.IsLoopback() {
 		names = append(names, ip.String())
 	}
+	if f.agent.servesPods() {
+		names = append(names, f.agent.network.Gateway().String())
+	}
 	return names
 }
 
@@ -164,7 +179,7 @@ func (f *front) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer f.streams.work.Wait()
 	defer cancel()
-	done := make(chan error, 2)
+	done, serving := make(chan error, 3), 1
 	go f.aggregate(ctx)
 	go f.collect(ctx)
 	go f.schedule(ctx)
@@ -176,11 +191,19 @@ func (f *front) run(ctx context.Context) error {
 	if f.tcp == nil {
 		return <-done
 	}
-	go func() { done <- apiserver.Serve(ctx, f.tcp, f.pki.ServerConfig(), f.server, f.agent.log) }()
+	for _, l := range []net.Listener{f.tcp, f.pods} {
+		if l != nil {
+			serving++
+			go func() { done <- apiserver.Serve(ctx, l, f.pki.ServerConfig(), f.server, f.agent.log) }()
+		}
+	}
 	go f.renew(ctx)
-	first := <-done
+	err := <-done
 	cancel()
-	return errors.Join(first, <-done)
+	for range serving - 1 {
+		err = errors.Join(err, <-done)
+	}
+	return err
 }
 
 // collect removes what nothing needs any more.

@@ -46,6 +46,9 @@ type Config struct {
 	// 127.0.0.1:6443, or another port of loopback when that is taken and for agents
 	// with a data directory of their own; the kubeconfig has it.
 	Listen string `json:"listen,omitempty"`
+	// ListenPods lets Pods reach the API, on the Pod bridge's gateway address and the
+	// API's port; Pods then get tokens unless they say otherwise.
+	ListenPods bool `json:"listenPods,omitempty"`
 	// Kubeconfig is the file that serve writes for the API's administrator; by
 	// default /etc/minikubelet/kubeconfig, or kubeconfig in a data directory of its
 	// own.
@@ -225,6 +228,9 @@ func (c *Config) complete() error {
 		if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 			errs = append(errs, fmt.Errorf("listen %q: must be an address with a port, like 127.0.0.1:6443, or none", c.Listen))
 		}
+	}
+	if c.ListenPods && c.Listen == listenNone {
+		errs = append(errs, errors.New("listenPods: needs the API's port, and listen is none; give listen an address or leave it out"))
 	}
 	if !filepath.IsAbs(c.CgroupRoot) {
 		errs = append(errs, fmt.Errorf("cgroupRoot %q: must be absolute", c.CgroupRoot))

@@ -76,7 +76,7 @@ var fields = []rule{
 	{path: "spec.nodeSelector", level: Warned, note: onlyOverAPI},
 	{path: "spec.serviceAccountName", level: Supported},
 	{path: "spec.serviceAccount", level: NoEffect, note: "deprecated name of serviceAccountName"},
-	{path: "spec.automountServiceAccountToken", level: Supported, note: "left out, it counts as false; not for Pods from manifests"},
+	{path: "spec.automountServiceAccountToken", level: Supported, note: "left out, it counts as false, with listenPods as true; not for Pods from manifests"},
 	{path: "spec.nodeName", level: Refused, accept: []string{nodeNameValue}, note: "the Pod is meant for another node"},
 	{path: "spec.hostNetwork", level: Supported},
 	{path: "spec.hostPID", level: Supported},

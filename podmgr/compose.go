@@ -4,6 +4,7 @@ package podmgr
 
 import (
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"strings"
 
@@ -34,6 +35,8 @@ type NodeFacts struct {
 	// CgroupOptions are those of the machine, with the pids limit of a Pod.
 	CgroupOptions cgroups.Options
 	Node          spec.Node
+	// API is where containers reach the Kubernetes API; not valid: they do not.
+	API netip.AddrPort
 }
 
 func (n *NodeFacts) podDir(pod *corev1.Pod) string {

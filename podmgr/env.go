@@ -31,7 +31,8 @@ type envSources struct {
 }
 
 // env makes a container's variables: those of envFrom, of which the last of a name
-// wins, and over them those of env, whose $(VAR) refer to what came before.
+// wins, and over them those of env, whose $(VAR) refer to what came before and to
+// the API's, and last the API's own, unless the container has others of these names.
 // Errors are in the kubelet's words.
 // https://kubernetes.io/docs/tasks/inject-data-application/define-interdependent-environment-variables/
 func (n *NodeFacts) env(pod *corev1.Pod, c *corev1.Container, src envSources) (environment, error) {
@@ -41,9 +42,19 @@ func (n *NodeFacts) env(pod *corev1.Pod, c *corev1.Container, src envSources) (e
 			return e, err
 		}
 	}
+	services := n.apiVariables()
+	lookup := func(name string) (string, bool) {
+		if value, ok := e.lookup(name); ok {
+			return value, true
+		}
+		if i := slices.IndexFunc(services, func(v variable) bool { return v.name == name }); i >= 0 {
+			return services[i].value, true
+		}
+		return "", false
+	}
 	for i := range c.Env {
 		v := &c.Env[i]
-		value, set := spec.Expand(v.Value, e.lookup), true
+		value, set := spec.Expand(v.Value, lookup), true
 		if v.Value == "" && v.ValueFrom != nil {
 			var err error
 			if value, set, err = n.valueFrom(pod, c, v.ValueFrom, src); err != nil {
@@ -52,6 +63,11 @@ func (n *NodeFacts) env(pod *corev1.Pod, c *corev1.Container, src envSources) (e
 		}
 		if set {
 			e.set(v.Name, value)
+		}
+	}
+	for _, v := range services {
+		if _, own := e.values[v.name]; !own {
+			e.set(v.name, v.value)
 		}
 	}
 	return e, e.check()

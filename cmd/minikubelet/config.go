@@ -73,6 +73,7 @@ func fields(to, from *agent.Config) map[string]func() {
 		"data-dir": func() { to.DataDir = from.DataDir }, "run-dir": func() { to.RunDir = from.RunDir },
 		"log-dir": func() { to.LogDir = from.LogDir }, "node-name": func() { to.NodeName = from.NodeName },
 		"listen": func() { to.Listen = from.Listen }, "kubeconfig": func() { to.Kubeconfig = from.Kubeconfig },
+		"listen-pods":     func() { to.ListenPods = from.ListenPods },
 		"token-auth-file": func() { to.TokenAuthFile = from.TokenAuthFile },
 		"manifests":       func() { to.Manifests = from.Manifests }, "containerd-address": func() { to.ContainerdAddress = from.ContainerdAddress },
 		"containerd-namespace": func() { to.ContainerdNamespace = from.ContainerdNamespace }, "runc": func() { to.Runc = from.Runc },

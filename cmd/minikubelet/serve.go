@@ -39,6 +39,7 @@ takes them over. "minikubelet stop --pods" ends them too.`,
 		},
 	}
 	cmd.Flags().StringVar(&g.flag.Listen, "listen", "", "address of the Kubernetes API, or none (default 127.0.0.1:6443, or another port if that is taken)")
+	cmd.Flags().BoolVar(&g.flag.ListenPods, "listen-pods", false, "let Pods reach the Kubernetes API, and mount tokens into them")
 	cmd.Flags().StringVar(&g.flag.TokenAuthFile, "token-auth-file", "", "users of the API with static tokens: lines of token,name,uid,\"group,group\"")
 	cmd.Flags().StringVar(&g.flag.Kubeconfig, "kubeconfig", "", "where to write the API's kubeconfig (default /etc/minikubelet/kubeconfig, or kubeconfig in another data directory)")
 	cmd.Flags().StringVar(&g.flag.Manifests, "manifests", g.flag.Manifests, "directory of manifests")

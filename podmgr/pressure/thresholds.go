@@ -105,7 +105,7 @@ func (c Config) Thresholds() ([]Threshold, error) {
 	} {
 		for _, signal := range slices.Sorted(maps.Keys(m)) {
 			if !slices.Contains(signals, Signal(signal)) {
-				fail(key, signal, fmt.Errorf("unknown signal; there are %v", signals))
+				fail(key, signal, unknownSignal(signal))
 			}
 		}
 	}
@@ -142,6 +142,17 @@ func (c Config) Thresholds() ([]Threshold, error) {
 		}
 	}
 	return out, errors.Join(errs...)
+}
+
+// unknownSignal says why there is no such signal here, and what to use instead.
+func unknownSignal(signal string) error {
+	switch signal {
+	case "allocatableMemory.available":
+		return fmt.Errorf("not supported: memory is measured for the whole node; use %s", Memory)
+	case "containerfs.available", "containerfs.inodesFree":
+		return fmt.Errorf("not supported: containers' layers are on the images' filesystem; use %s or %s", ImageFS, ImageInodes)
+	}
+	return fmt.Errorf("unknown signal; there are %v", signals)
 }
 
 // amount reads 100Mi or 10%. 0% and 100% turn a threshold off, as in the kubelet.

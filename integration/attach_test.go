@@ -151,7 +151,8 @@ func TestKubectlRunInteractively(t *testing.T) {
 
 	typed := n.typed(append([]string{"run", "typed", "-it", "--rm", "--pod-running-timeout=3m"}, append(image, "--", "sh")...)...)
 	typed.shown.await("pressing enter")
-	fmt.Fprint(typed.keys, "echo $((6*7)) $(stty size)\n")
+	// kubectl sends a size that is one too large first, so that programs draw anew.
+	fmt.Fprint(typed.keys, "until stty size | grep -q '^24 80$'; do sleep 0.1; done; echo $((6*7)) $(stty size)\n")
 	typed.shown.await("42 24 80")
 	fmt.Fprint(typed.keys, "exit 0\n")
 	if err := typed.wait(); err != nil || !typed.shown.shows("42 24 80") || !typed.shown.shows(`pod "typed" deleted`) {

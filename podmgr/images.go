@@ -88,6 +88,7 @@ func (m *Manager) ImagesChanged() {
 func (w *worker) forgetMissing() {
 	w.mu.Lock()
 	missing := false
+	w.imageNews++
 	for ref, image := range w.images {
 		if !image.Present && w.busy["image "+ref] == nil {
 			delete(w.images, ref)
@@ -125,6 +126,9 @@ func (w *worker) imageWasThere(pod *corev1.Pod, container string) {
 func (w *worker) pullImage(ctx context.Context, pod *corev1.Pod, a plan.Action) error {
 	w.event(pod, a.Container, corev1.EventTypeNormal, "Pulling", fmt.Sprintf("Pulling image %q", a.Image))
 	began := time.Now()
+	w.mu.Lock()
+	news := w.imageNews
+	w.mu.Unlock()
 	var pulled image.Image
 	own, err := w.pullCredentials(pod)
 	if err == nil {
@@ -139,12 +143,16 @@ func (w *worker) pullImage(ctx context.Context, pod *corev1.Pod, a plan.Action) 
 		// On a node without a registry the rule is easily forgotten: no tag means latest, and that means Always.
 		err = fmt.Errorf("%w; the image is on this node, and imagePullPolicy IfNotPresent would use it", err)
 	}
-	if err != nil {
+	switch {
+	case err != nil && w.imageNews != news:
+		// Something came into the store meanwhile, perhaps this image from an archive.
+		delete(w.images, a.Image)
+	case err != nil:
 		w.images[a.Image] = plan.Image{
 			Present: old.Present,
 			Reason:  "ErrImagePull", Message: err.Error(), Failures: old.Failures + 1, FailedAt: time.Now(),
 		}
-	} else {
+	default:
 		w.images[a.Image] = plan.Image{Present: true, PulledAt: time.Now()}
 		w.pulled[a.Container] = true
 	}

@@ -39,6 +39,7 @@ type worker struct {
 	busy         map[string]*step
 	failures     map[string]plan.Failure
 	images       map[string]plan.Image
+	imageNews    int             // how often ImagesChanged was told
 	pulled       map[string]bool // containers for whose next start an image was pulled
 	sandbox      *sandboxStage
 	messages     map[string]string // termination messages by container ID

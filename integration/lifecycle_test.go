@@ -16,8 +16,12 @@ import (
 func TestInitContainersRunInOrderBeforeAppsInParallel(t *testing.T) {
 	n := newNode(t)
 	n.start()
-	stamp := func(name string, seconds int) string {
-		return fmt.Sprintf(`echo "%[1]s begin $(cut -d' ' -f1 /proc/uptime)" >>/v/order; sleep %[2]d; echo "%[1]s end $(cut -d' ' -f1 /proc/uptime)" >>/v/order`, name, seconds)
+	stamp := func(name, between string) string {
+		return fmt.Sprintf(`echo "%[1]s begin $(cut -d' ' -f1 /proc/uptime)" >>/v/order; %[2]s; echo "%[1]s end $(cut -d' ' -f1 /proc/uptime)" >>/v/order`, name, between)
+	}
+	// The apps wait for each other, some time at most, however long it takes to make them.
+	await := func(what string) string {
+		return fmt.Sprintf(`seq 600 | while read i; do %s && break; sleep 0.1; done`, what)
 	}
 	n.apply("order.yaml", `
 apiVersion: v1
@@ -26,9 +30,10 @@ metadata: {name: order}
 spec:
   restartPolicy: Never
   initContainers:
-`+container("one", stamp("one", 1))+container("two", stamp("two", 1))+container("three", stamp("three", 0))+`
+`+container("one", stamp("one", "sleep 1"))+container("two", stamp("two", "sleep 1"))+container("three", stamp("three", "true"))+`
   containers:
-`+container("left", stamp("left", 2))+container("right", stamp("right", 2))+container("show", "sleep 4; cat /v/order")+`
+`+container("left", stamp("left", await("grep -q \"right begin\" /v/order")))+container("right", stamp("right", await("grep -q \"left begin\" /v/order")))+
+		container("show", await("[ $(wc -l </v/order) = 10 ]")+"; cat /v/order")+`
   volumes: [{name: v, emptyDir: {}}]
 `)
 	pod := n.awaitPhase("order", corev1.PodSucceeded)

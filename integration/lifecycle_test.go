@@ -57,8 +57,9 @@ spec:
 			t.Errorf("%s began before the last init container's end: %v", app, at)
 		}
 	}
-	if at["left begin"] >= at["right end"] || at["right begin"] >= at["left end"] {
-		t.Errorf("the apps did not run at the same time: %v", at)
+	// The order of the lines, since two of them may come within one tick of the clock.
+	if begun := order[6:8]; !slices.Contains(begun, "left begin") || !slices.Contains(begun, "right begin") {
+		t.Errorf("one app ended before the other began: %q", order)
 	}
 	if got := pod.Status.InitContainerStatuses[1].State.Terminated; got == nil || got.Reason != "Completed" {
 		t.Errorf("status of the second init container: %+v", got)

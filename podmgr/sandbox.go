@@ -259,6 +259,9 @@ func (w *worker) finish(ctx context.Context, pod *corev1.Pod) error {
 	w.writing.over = true
 	w.writing.mu.Unlock()
 	if err := w.m.removeAll(ctx, pod); err != nil {
+		if ctx.Err() == nil {
+			w.event(pod, "", corev1.EventTypeWarning, "FailedKillPod", "error killing pod: "+err.Error())
+		}
 		return err
 	}
 	w.release()

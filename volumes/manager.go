@@ -204,7 +204,8 @@ func (m *Manager) Teardown(ctx context.Context, pod Pod) error {
 		}
 		for _, name := range names {
 			if err := t.tearDown(ctx, pod, name); err != nil {
-				errs = append(errs, fmt.Errorf("volume %s of pod %s: %w", name, pod.UID, err))
+				// The kubelet's words, for they become an event.
+				errs = append(errs, fmt.Errorf("UnmountVolume.TearDown failed for volume %q : %w", name, err))
 			}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -16,6 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	containerd "github.com/containerd/containerd/v2/client"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
@@ -113,6 +115,22 @@ func (a *Agent) Images() *image.Store { return a.images }
 
 // Store is the node's objects.
 func (a *Agent) Store() *store.Store { return a.store }
+
+// Runtime is the node's containers.
+func (a *Agent) Runtime() *runtime.Runtime { return a.runtime }
+
+// Containerd is the client of the node's containerd, its own or another one. Calls
+// need the configured namespace in their contexts.
+func (a *Agent) Containerd() *containerd.Client { return a.engine.Client() }
+
+// NodeName is the name under which the node runs Pods.
+func (a *Agent) NodeName() string { return a.cfg.NodeName }
+
+// ReadLog writes a container's log as kubectl logs would show it. The error is of the
+// API's kind where the container has no log to show.
+func (a *Agent) ReadLog(ctx context.Context, pod *corev1.Pod, o *corev1.PodLogOptions, w io.Writer) error {
+	return logs{a}.ReadLog(ctx, pod, o, w)
+}
 
 // Close gives back what Open took, in reverse order. Containers go on running.
 func (a *Agent) Close() error {

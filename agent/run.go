@@ -10,12 +10,9 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/utils/ptr"
 
 	"github.com/minikubelet/minikubelet/api"
-	"github.com/minikubelet/minikubelet/apiserver"
 	"github.com/minikubelet/minikubelet/podmgr"
 	"github.com/minikubelet/minikubelet/runtime"
 	"github.com/minikubelet/minikubelet/runtime/image"
@@ -136,11 +133,8 @@ func (a *Agent) runPods(ctx context.Context, o RunOptions) (int, error) {
 }
 
 func (f *foreground) add(pod *corev1.Pod, c *Console) error {
-	pod = pod.DeepCopy()
-	pod.UID = uuid.NewUUID()
-	pod.CreationTimestamp = metav1.Now()
-	pod.Spec.NodeName = f.agent.cfg.NodeName
-	if err := apiserver.ResolveClasses(f.agent.store, pod); err != nil {
+	pod, err := f.agent.newPod(pod)
+	if err != nil {
 		return err
 	}
 	if pod.Annotations == nil {

@@ -86,7 +86,9 @@ type Server struct {
 	quotas  sync.Mutex
 	flight  *places
 	watches *places
-	listed  atomic.Int64 // the bytes of the last list of objects as they are at rest
+	// answerTime and readTime are requestTime and slowWrite, but in tests.
+	answerTime, readTime time.Duration
+	listed               atomic.Int64 // the bytes of the last list of objects as they are at rest
 	// endpoints are the kubelet's own, by path.
 	endpoints map[string]http.Handler
 	// sessions bounds those of exec, attach and port-forward.
@@ -99,7 +101,8 @@ func New(cfg Config) *Server {
 	s := &Server{
 		cfg: cfg, byName: make(map[schema.GroupVersionResource]*kind),
 		security: newSecurity(), policy: rbac.New(cfg.Store), flight: newPlaces("requests", inFlightMax), watches: newPlaces("watches", watchesMax),
-		sessions: newPlaces("sessions of exec, attach and port-forward", sessionsMax),
+		sessions:   newPlaces("sessions of exec, attach and port-forward", sessionsMax),
+		answerTime: requestTime, readTime: slowWrite,
 	}
 	s.managers = make(map[string]*managedfields.FieldManager)
 	s.converters = make(map[schema.GroupVersionKind]managedfields.TypeConverter)
@@ -150,8 +153,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, who *Identity) {
 		return
 	}
 	defer giveBack()
-	deadline := time.Now().Add(requestTime)
-	if sub != nil && sub.long {
+	deadline := time.Now().Add(s.answerTime)
+	if long {
 		deadline = time.Time{}
 	}
 	control := http.NewResponseController(w)

@@ -47,9 +47,10 @@ func (s *Server) serveLog(w http.ResponseWriter, r *http.Request, req request) e
 	if err := chooseContainer(&pod, o); err != nil {
 		return err
 	}
-	out := &textWriter{w: w, control: http.NewResponseController(w), flush: o.Follow}
+	out := &textWriter{s: s, w: w, control: http.NewResponseController(w), flush: o.Follow}
 	_ = out.control.SetReadDeadline(time.Time{}) // a recorder in tests has none
 	err := s.cfg.Logs.ReadLog(r.Context(), &pod, o, out)
+	_ = out.control.SetWriteDeadline(time.Now().Add(s.readTime)) // for what is in buffers
 	if err == nil {
 		out.begin()
 	}
@@ -61,6 +62,7 @@ func (s *Server) serveLog(w http.ResponseWriter, r *http.Request, req request) e
 
 // textWriter streams text to a client that may be slow.
 type textWriter struct {
+	s       *Server
 	w       http.ResponseWriter
 	control *http.ResponseController
 	flush   bool
@@ -76,13 +78,14 @@ func (t *textWriter) begin() {
 	}
 }
 
-func (t *textWriter) Write(p []byte) (int, error) {
+func (t *textWriter) Write(p []byte) (n int, err error) {
 	t.begin()
-	_ = t.control.SetWriteDeadline(time.Now().Add(slowWrite)) // a recorder in tests has none
-	n, err := t.w.Write(p)
-	if err == nil && t.flush {
-		err = t.control.Flush()
-	}
+	err = t.s.within(t.control, func() error {
+		if n, err = t.w.Write(p); err != nil || !t.flush {
+			return err
+		}
+		return t.control.Flush()
+	})
 	return n, err
 }
 

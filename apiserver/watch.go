@@ -31,8 +31,19 @@ const (
 	slowWrite = 30 * time.Second
 )
 
+// within gives a client the time slowWrite to take what is written. There is no
+// deadline between two writes: over HTTP/2 one that passes ends the stream, whether
+// something is being written or not.
+func (s *Server) within(control *http.ResponseController, write func() error) error {
+	_ = control.SetWriteDeadline(time.Now().Add(s.readTime)) // a recorder in tests has none
+	err := write()
+	_ = control.SetWriteDeadline(time.Time{})
+	return err
+}
+
 // watcher writes one watch.
 type watcher struct {
+	s         *Server
 	k         *kind
 	f         form
 	sel       selection
@@ -81,9 +92,8 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, k *kind, req requ
 	ctx, cancel := context.WithTimeout(r.Context(), watchDuration(q.Get("timeoutSeconds")))
 	defer cancel()
 
-	t := &watcher{k: k, f: f, sel: sel, table: tableOptions(q), header: true, bookmarks: isTrue(q.Get("allowWatchBookmarks")),
+	t := &watcher{s: s, k: k, f: f, sel: sel, table: tableOptions(q), header: true, bookmarks: isTrue(q.Get("allowWatchBookmarks")),
 		w: w, control: http.NewResponseController(w)}
-	_ = t.control.SetReadDeadline(time.Time{}) // a recorder in tests has none
 	var objects []store.Object
 	if initial {
 		var m metav1.ListMeta
@@ -221,9 +231,10 @@ func (t *watcher) write(kind watch.EventType, o runtime.Object) error {
 	if err := t.f.info.Serializer.Encode(o, &b); err != nil {
 		return err
 	}
-	_ = t.control.SetWriteDeadline(time.Now().Add(slowWrite)) // a recorder in tests has none
-	if err := t.out.Encode(&metav1.WatchEvent{Type: string(kind), Object: runtime.RawExtension{Raw: b.Bytes()}}); err != nil {
-		return err
-	}
-	return t.control.Flush()
+	return t.s.within(t.control, func() error {
+		if err := t.out.Encode(&metav1.WatchEvent{Type: string(kind), Object: runtime.RawExtension{Raw: b.Bytes()}}); err != nil {
+			return err
+		}
+		return t.control.Flush()
+	})
 }

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package apiserver
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+)
+
+// http2 serves the bench's server over HTTP/2, as client-go and kubectl speak it
+// with a server that has TLS.
+func (b *bench) http2() *httptest.Server {
+	h := httptest.NewUnstartedServer(b.server.Trusted())
+	h.EnableHTTP2 = true
+	h.StartTLS()
+	b.t.Cleanup(func() {
+		h.CloseClientConnections()
+		h.Close()
+	})
+	return h
+}
+
+// slowLogs writes a line, and another when it is told to.
+type slowLogs struct{ more chan struct{} }
+
+func (l slowLogs) ReadLog(ctx context.Context, _ *corev1.Pod, _ *corev1.PodLogOptions, w io.Writer) error {
+	if _, err := io.WriteString(w, "first\n"); err != nil {
+		return err
+	}
+	select {
+	case <-l.more:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	_, err := io.WriteString(w, "second\n")
+	return err
+}
+
+// A watch, or a log that is followed, may be quiet for longer than its client may
+// take to read what there is.
+func TestQuietStreamsGoOn(t *testing.T) {
+	b := newBench(t)
+	p := b.pod("default", "a")
+	logs := slowLogs{make(chan struct{})}
+	b.server.cfg.Logs = logs
+	const short = 100 * time.Millisecond
+	b.server.answerTime, b.server.readTime = short, short
+	h := b.http2()
+
+	client, err := kubernetes.NewForConfigAndClient(&rest.Config{Host: h.URL}, h.Client())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := client.CoreV1().Pods("default").Watch(t.Context(), metav1.ListOptions{ResourceVersion: "1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	log, err := client.CoreV1().Pods("default").GetLogs("a", &corev1.PodLogOptions{Follow: true}).Stream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	for range 2 {
+		time.Sleep(4 * short)
+		p.Annotations = map[string]string{"at": time.Now().String()}
+		if err := b.store.Update("pods", p); err != nil {
+			t.Fatal(err)
+		}
+		if e := next(t, w); e.Type != "MODIFIED" {
+			t.Fatalf("%v", e)
+		}
+	}
+	close(logs.more)
+	text, err := io.ReadAll(log)
+	if err != nil || string(text) != "first\nsecond\n" {
+		t.Errorf("%q %v", text, err)
+	}
+}
+
+// A watcher that reads nothing holds up nobody, not even the others of its own
+// connection, and is sent away.
+func TestSlowWatcherHarmsNobody(t *testing.T) {
+	for _, version := range []string{"HTTP/1.1", "HTTP/2.0"} {
+		t.Run(version, func(t *testing.T) {
+			b := newBench(t)
+			b.server.readTime = 2 * time.Second
+			h := b.http
+			if version == "HTTP/2.0" {
+				h = b.http2()
+			}
+			watch := func() *http.Response {
+				r, err := h.Client().Get(h.URL + "/api/v1/configmaps?watch=true&resourceVersion=0")
+				if err != nil || r.StatusCode != http.StatusOK || r.Proto != version {
+					t.Fatal(r, err)
+				}
+				t.Cleanup(func() { _ = r.Body.Close() })
+				return r
+			}
+			slow, quick := watch(), bufio.NewReader(watch().Body)
+
+			// More than the buffers between them have: 4 MiB for a stream of Go's client.
+			const changes, size = 40, 512 << 10
+			for i := range changes {
+				o := &corev1.ConfigMap{Data: map[string]string{"k": strings.Repeat("x", size)}}
+				o.Namespace, o.Name = "default", fmt.Sprint("m", i)
+				if err := b.store.Create("configmaps", o); err != nil {
+					t.Fatal(err)
+				}
+				line, err := quick.ReadString('\n')
+				if err != nil || !strings.Contains(line, `"name":"`+o.Name+`"`) {
+					t.Fatalf("change %d: %.200s %v", i, line, err)
+				}
+			}
+			b.eventually("the slow watcher is gone", func() string {
+				b.server.watches.mu.Lock()
+				defer b.server.watches.mu.Unlock()
+				if n := b.server.watches.taken; n != 1 {
+					return fmt.Sprint(n, " watches")
+				}
+				return "the slow watcher is gone"
+			})
+			if n, err := io.Copy(io.Discard, slow.Body); err == nil && n >= changes*size {
+				t.Errorf("it got everything, %d bytes", n)
+			}
+		})
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"maps"
 	"os"
 	goruntime "runtime"
 	"runtime/debug"
@@ -59,7 +60,7 @@ func (a *Agent) tryPutNode(heartbeat bool) error {
 	if node.Labels == nil {
 		node.Labels = make(map[string]string)
 	}
-	node.Labels[corev1.LabelHostname], node.Labels[corev1.LabelOSStable], node.Labels[corev1.LabelArchStable] = a.cfg.NodeName, goruntime.GOOS, goruntime.GOARCH
+	maps.Copy(node.Labels, podmgr.NodeLabels(a.cfg.NodeName))
 	if err := a.nodeStatus(&node.Status); err != nil {
 		return err
 	}

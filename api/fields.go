@@ -34,7 +34,7 @@ const nodeNameValue = "<this node's name>"
 
 const (
 	noScheduler = "there is one node and no scheduler"
-	onlyOverAPI = "only Pods over the API wait until the node matches"
+	mustMatch   = "Pods over the API wait until the node matches; from manifests, or with a nodeName, they fail with NodeAffinity"
 	noClaims    = "dynamic resource allocation needs a cluster"
 	noBundles   = "no signer of certificates runs on this node; use a Secret or a ConfigMap"
 	noVolume    = "this volume type is not offered yet; use emptyDir or hostPath"
@@ -73,7 +73,7 @@ var fields = []rule{
 	{path: "spec.activeDeadlineSeconds", level: Supported},
 	{path: "spec.dnsPolicy", level: Supported, note: "without a cluster DNS, ClusterFirst means Default"},
 	{path: "spec.dnsConfig", level: Supported},
-	{path: "spec.nodeSelector", level: Warned, note: onlyOverAPI},
+	{path: "spec.nodeSelector", level: Supported, note: mustMatch},
 	{path: "spec.serviceAccountName", level: Supported},
 	{path: "spec.serviceAccount", level: NoEffect, note: "deprecated name of serviceAccountName"},
 	{path: "spec.automountServiceAccountToken", level: Supported, note: "left out, it counts as false, with listenPods as true; not for Pods from manifests"},
@@ -88,7 +88,7 @@ var fields = []rule{
 	{path: "spec.setHostnameAsFQDN", level: Supported},
 	{path: "spec.hostnameOverride", level: Supported},
 	{path: "spec.hostAliases", level: Supported},
-	{path: "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution", level: Warned, note: onlyOverAPI},
+	{path: "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution", level: Supported, note: mustMatch},
 	{path: "spec.affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution", level: NoEffect, note: "there is one node"},
 	{path: "spec.affinity.podAffinity", level: Warned, note: noScheduler},
 	{path: "spec.affinity.podAntiAffinity", level: Warned, note: noScheduler},

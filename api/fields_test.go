@@ -199,7 +199,6 @@ func TestUnsupportedFields(t *testing.T) {
 		{"securityContext: {appArmorProfile: {type: RuntimeDefault, localhostProfile: a}}", "spec.securityContext.appArmorProfile.localhostProfile"},
 		{"hostnameOverride: a.b\n  setHostnameAsFQDN: true", "spec.hostnameOverride"},
 		{"securityContext: {seLinuxOptions: {level: s0}}", "warning spec.securityContext.seLinuxOptions: has no effect"},
-		{"nodeSelector: {a: b}", "warning spec.nodeSelector: has no effect"},
 		{"schedulerName: mine", "warning spec.schedulerName: has no effect"},
 		{"volumes: [{name: v, projected: {sources: [{clusterTrustBundle: {name: x, path: z}}]}}]", "spec.volumes[0].projected.sources[0].clusterTrustBundle: Forbidden"},
 		{"CONTAINER volumeDevices: [{name: v, devicePath: /dev/x}]", "spec.containers[0].volumeDevices: Forbidden"},

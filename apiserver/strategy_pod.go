@@ -61,15 +61,8 @@ func unsupported(p *corev1.Pod, node string) (field.ErrorList, []string) {
 	errs, found := api.Unsupported(p, node)
 	var warnings []string
 	for _, w := range found {
-		if !scheduled(w.Field) {
-			warnings = append(warnings, w.Field+": "+w.Message)
-		}
+		warnings = append(warnings, w.Field+": "+w.Message)
 	}
-	return slices.DeleteFunc(errs, func(e *field.Error) bool { return scheduled(e.Field) }), warnings
-}
-
-// scheduled tells the fields that act on Pods over the API alone: see place.
-func scheduled(path string) bool {
-	return path == "spec.nodeSelector" || path == "spec.schedulingGates" ||
-		path == "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution"
+	// Gates hold Pods over the API alone: see place.
+	return slices.DeleteFunc(errs, func(e *field.Error) bool { return e.Field == "spec.schedulingGates" }), warnings
 }

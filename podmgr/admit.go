@@ -30,7 +30,17 @@ func (w *worker) admit(ctx context.Context) {
 	if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
 		return
 	}
-	refusal, missing := w.m.place(pod, started)
+	var unfit *plan.Refusal
+	if !started {
+		node, err := w.m.node()
+		if err != nil {
+			w.log.Error("cannot read the node's object", "err", err)
+			unfit = &plan.Refusal{Reason: "InvalidNodeInfo", Message: "Kubelet cannot get node info."}
+		} else {
+			unfit = misplaced(node, pod)
+		}
+	}
+	refusal, missing := w.m.place(pod, started, unfit)
 	if len(missing) > 0 && pressure.Critical(pod) {
 		err := w.m.preempt(ctx, pod, missing)
 		switch {
@@ -39,7 +49,7 @@ func (w *worker) admit(ctx context.Context) {
 		case err != nil:
 			refusal = &plan.Refusal{Reason: "UnexpectedAdmissionError", Message: "Unexpected error while attempting to recover from admission failure: " + err.Error()}
 		default:
-			refusal, _ = w.m.place(pod, true)
+			refusal, _ = w.m.place(pod, true, nil)
 		}
 	}
 	w.mu.Lock()
@@ -48,8 +58,9 @@ func (w *worker) admit(ctx context.Context) {
 }
 
 // place gives a Pod its place, or the reason why there is none, with all that is
-// missing if that is the reason.
-func (m *Manager) place(pod *corev1.Pod, sure bool) (*plan.Refusal, []pressure.Shortage) {
+// missing if that is the reason. unfit is why the node is none for the Pod: of two
+// reasons the shortage is told, but to a critical Pod, which could end it.
+func (m *Manager) place(pod *corev1.Pod, sure bool, unfit *plan.Refusal) (*plan.Refusal, []pressure.Shortage) {
 	requests := cgroups.EffectiveOf(pod).Requests
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -63,8 +74,12 @@ func (m *Manager) place(pod *corev1.Pod, sure bool) (*plan.Refusal, []pressure.S
 		if refusal := refusedSecurity(m.cfg.Node, pod); refusal != nil {
 			return refusal, nil
 		}
-		if refusal, missing := refusal(m.cfg.Allocatable, m.placed, requests); refusal != nil {
-			return refusal, missing
+		short, missing := refusal(m.cfg.Allocatable, m.placed, requests)
+		switch {
+		case unfit != nil && (short == nil || pressure.Critical(pod)):
+			return unfit, nil
+		case short != nil:
+			return short, missing
 		}
 	}
 	m.placed[pod.UID] = requests

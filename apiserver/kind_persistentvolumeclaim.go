@@ -18,7 +18,7 @@ import (
 func persistentVolumeClaimKind() *kind {
 	k := declare[corev1.PersistentVolumeClaim, corev1.PersistentVolumeClaimList](&kind{
 		version: "v1", name: "persistentvolumeclaims", singular: "persistentvolumeclaim", kind: "PersistentVolumeClaim", short: []string{"pvc"},
-		namespaced: true, verbs: allVerbs, types: corev1.AddToScheme, complete: (*Server).completeClaim,
+		namespaced: true, verbs: allVerbs, types: corev1.AddToScheme, complete: (*Server).completeClaim, admit: (*Server).admitClaim,
 		strategy: byRules(persistentVolumeClaimRules(), func(o, old store.Object) {
 			c := o.(*corev1.PersistentVolumeClaim)
 			c.Status = corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimPending}

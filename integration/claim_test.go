@@ -105,6 +105,43 @@ func TestClaimsWait(t *testing.T) {
 	}
 }
 
+// TestClaimsGrow: a claim may ask for more where its class says so, and gets it where
+// there is room.
+func TestClaimsGrow(t *testing.T) {
+	kubectlPath(t)
+	n := newNode(t)
+	n.start()
+	more := func(name, size string) (string, error) {
+		return n.tryKubectl("", "patch", "pvc", name, "-p", `{"spec":{"resources":{"requests":{"storage":"`+size+`"}}}}`)
+	}
+	n.applied("apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {name: grows}\nprovisioner: minikubelet/local-path\nallowVolumeExpansion: true\n")
+	n.applied(claim("grows", "ReadWriteOnce", ", storageClassName: grows"))
+	n.applied(claim("stays", "ReadWriteOnce", ""))
+	n.applied(podOf("user", mounts("stays"), apps(sh("a", forever, onV))))
+	n.awaitRunning("user")
+	if out, err := more("stays", "2Mi"); err == nil || !strings.Contains(out, `persistentvolumeclaims "stays" is forbidden: only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize`) {
+		t.Errorf("%v: %s", err, out)
+	}
+	n.eventually("the claim is bound", func() bool {
+		out, _ := n.tryKubectl("", "get", "pvc", "grows")
+		return strings.Contains(out, "Bound")
+	})
+	if out, err := more("grows", "5Mi"); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	n.eventually("the claim and its volume have grown", func() bool {
+		out, err := n.tryKubectl("", "get", "pvc/grows", "-o", "jsonpath={.status.capacity.storage}")
+		of, failed := n.tryKubectl("", "get", "pv", "-o", "jsonpath={.items[?(@.spec.storageClassName=='grows')].spec.capacity.storage}")
+		return err == nil && failed == nil && out == "5Mi" && of == "5Mi"
+	})
+	n.awaitEvent("grows", "VolumeResizeSuccessful: Resize volume succeeded")
+	if out, err := more("grows", "1Ei"); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	n.awaitEvent("grows", "VolumeResizeFailed: resize volume \"pvc-")
+	n.expect(`grows Bound pvc-\S+ 5Mi`, "get", "pvc", "grows")
+}
+
 // volumes are the directories of persistent volumes.
 func (n *node) volumes() []string {
 	n.t.Helper()

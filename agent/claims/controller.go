@@ -231,6 +231,13 @@ func (c *controller) bound(claim, before *corev1.PersistentVolumeClaim) error {
 		c.tell(ref("v1", "PersistentVolumeClaim", claim), warning("ClaimMisbound", "Two claims are bound to the same volume, this one is bound incorrectly"))
 	default:
 		pv := c.seen.volumes[i]
+		if wantsMore(claim, pv, c.class(claim)) {
+			note, err := c.grow(claim, pv)
+			if err != nil {
+				return err
+			}
+			c.tell(ref("v1", "PersistentVolumeClaim", claim), note)
+		}
 		claim.Status.Phase, claim.Status.AccessModes, claim.Status.Capacity = corev1.ClaimBound, pv.Spec.AccessModes, pv.Spec.Capacity
 	}
 	return update(c.Store, claims, claim, before)

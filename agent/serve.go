@@ -169,30 +169,34 @@ func StopPods(ctx context.Context, cfg Config, seconds *int64, log *slog.Logger)
 	return a.leaveMachine(ctx)
 }
 
-// untilGone runs the manager until the store has no Pod.
+// lookEvery is how often untilGone looks whether all Pods have ended.
+const lookEvery = 20 * time.Millisecond
+
+// untilGone runs the manager until it has ended all Pods. The objects of those with
+// finalizers stay: who is to take them off does so when the node serves again.
 func (a *Agent) untilGone(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
+	running, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan error, 1)
-	go func() { done <- a.Run(ctx) }()
-	w := a.store.Watch(podmgr.Pods, a.store.Revision())
-	defer w.Close()
+	go func() { done <- a.Run(running) }()
+	m := a.manager.Load()
 	select {
-	case <-a.manager.Load().Swept():
-	case <-ctx.Done():
+	case <-m.Started():
+	case err := <-done:
+		return errors.Join(err, ctx.Err())
 	}
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
 	for {
-		left := 0
-		if err := a.each(func(*corev1.Pod) error { left++; return nil }); err != nil {
-			return err
-		}
+		left := m.Serving()
 		if left == 0 {
 			cancel()
 			return <-done
 		}
-		if _, err := w.Next(ctx); err != nil {
-			cancel()
-			return errors.Join(fmt.Errorf("%d Pods have not ended: %w", left, err), <-done)
+		select {
+		case <-tick.C:
+		case err := <-done:
+			return fmt.Errorf("%d Pods have not ended: %w", left, errors.Join(err, ctx.Err()))
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -266,5 +267,40 @@ func TestStop(t *testing.T) {
 	again := n.awaitRunning("a")
 	if s := status(&again, "app"); s.RestartCount != 0 || !again.Status.StartTime.After(before.Status.StartTime.Time) {
 		t.Errorf("the Pod does not start afresh: %+v", again.Status)
+	}
+}
+
+// TestStopOfPodsThatNobodyEnds: Pods that never had a node have nothing to end, and
+// those whose finalizers keep their objects nothing more.
+func TestStopOfPodsThatNobodyEnds(t *testing.T) {
+	kubectlPath(t)
+	n := newNode(t)
+	n.start()
+	held := func(manifest string) string {
+		return strings.Replace(manifest, "metadata: {", "metadata: {finalizers: [example.com/held], ", 1)
+	}
+	app := apps(sh("a", forever))
+	n.must(podOf("waits", "nodeSelector: {there: none}", app))
+	n.must(podOf("gated", "schedulingGates: [{name: example.com/gate}]", app))
+	n.must(held(podOf("waits-held", "nodeSelector: {there: none}", app)))
+	n.must(held(podOf("runs-held", app)))
+	n.awaitRunning("runs-held")
+	n.terminate()
+	if out, err := n.try("stop", "--pods", "--grace-period", "1", "--timeout", "60s"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	n.nothingLeft()
+	n.start()
+	left := n.pods()
+	for _, name := range []string{"waits-held", "runs-held"} {
+		p, ok := left[name]
+		if !ok || p.DeletionTimestamp == nil {
+			t.Errorf("%s: there %v, deleted at %v", name, ok, p.DeletionTimestamp)
+		}
+		n.kubectl("patch", "pod", name, "--type=merge", "-p", `{"metadata":{"finalizers":null}}`)
+		n.awaitGone(name)
+	}
+	if len(left) != 2 {
+		t.Errorf("the Pods that are left: %v", slices.Sorted(maps.Keys(left)))
 	}
 }

@@ -81,9 +81,9 @@ type Manager struct {
 	cfg    Config
 	facts  NodeFacts
 	events *recorder
-	// swept is closed when Run has removed what nobody owns.
-	swept chan struct{}
-	users users
+	// started is closed when Run serves the Pods that there were.
+	started chan struct{}
+	users   users
 	// creates bounds how many containers are being made at the same time.
 	creates *gate
 	prober  *prober
@@ -113,7 +113,7 @@ func New(cfg Config) *Manager {
 	m := &Manager{
 		cfg: cfg, facts: cfg.facts(), events: newRecorder(cfg.Store, cfg.NodeName, cfg.Log),
 		workers: make(map[types.UID]*worker), placed: make(admitted), ends: make(map[types.UID]*plan.End),
-		swept: make(chan struct{}), creates: newGate(max(2, goruntime.GOMAXPROCS(0))), burstable: make(map[types.UID]int64),
+		started: make(chan struct{}), creates: newGate(max(2, goruntime.GOMAXPROCS(0))), burstable: make(map[types.UID]int64),
 	}
 	m.hooks = probe.NewHooks()
 	m.prober = newProber(probe.New().Run, m.Changed)
@@ -141,8 +141,17 @@ func (m *Manager) Changed(uid string) {
 	}
 }
 
-// Swept is closed once Run has removed what an earlier agent left and nobody owns.
-func (m *Manager) Swept() <-chan struct{} { return m.swept }
+// Started is closed once Run has removed what an earlier agent left and nobody owns,
+// and serves the Pods that the store had.
+func (m *Manager) Started() <-chan struct{} { return m.started }
+
+// Serving is how many Pods Run serves: those that have the node and have not ended for
+// good, whether their objects are kept by finalizers or not.
+func (m *Manager) Serving() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.workers)
+}
 
 // Run adopts what is there, removes what nobody owns, and serves the store's
 // Pods until ctx ends. Running containers are left alone then; steps under way
@@ -160,7 +169,6 @@ func (m *Manager) Run(ctx context.Context) error {
 	if err := m.loadEndings(pods); err != nil {
 		return fmt.Errorf("read the ends of Pods: %w", err)
 	}
-	close(m.swept)
 	stopEvents := m.events.start()
 	defer stopEvents()
 	m.wg.Go(func() { m.prober.serve(ctx) })
@@ -171,6 +179,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	for _, pod := range pods {
 		m.update(ctx, pod)
 	}
+	close(m.started)
 	err = m.watch(ctx, revision)
 	m.wait()
 	if ctx.Err() != nil {

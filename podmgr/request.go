@@ -14,7 +14,8 @@ import (
 
 // RequestDeletion asks for the end of a Pod within a grace period in seconds, nil
 // for the Pod's own. A period that is under way can be shortened, never
-// prolonged, as in the Kubernetes API. That there is no such Pod is no error.
+// prolonged, as in the Kubernetes API. A Pod that has no node goes at once: nobody has
+// anything of it to end. That there is no such Pod is no error.
 func RequestDeletion(s *store.Store, namespace, name string, seconds *int64) error {
 	for {
 		var pod corev1.Pod
@@ -25,10 +26,14 @@ func RequestDeletion(s *store.Store, namespace, name string, seconds *int64) err
 		if err != nil {
 			return err
 		}
-		if !AskToEnd(&pod, seconds) {
+		write := s.Update
+		switch changed := AskToEnd(&pod, seconds); {
+		case pod.Spec.NodeName == "" && len(pod.Finalizers) == 0:
+			write = s.Delete
+		case !changed:
 			return nil
 		}
-		if err := s.Update(Pods, &pod); !apierrors.IsConflict(err) {
+		if err := write(Pods, &pod); !apierrors.IsConflict(err) {
 			return err
 		}
 	}

@@ -29,6 +29,9 @@ func Build(o Options, rootfs Rootfs) (*specs.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkMapped(user, o.Namespaces); err != nil {
+		return nil, err
+	}
 	m := mounts(o)
 	s := &specs.Spec{
 		Version:     specs.Version,
@@ -41,6 +44,8 @@ func Build(o Options, rootfs Rootfs) (*specs.Spec, error) {
 			Namespaces:        namespaces(o.Namespaces, cgroupNamespace(o)),
 			Resources:         resources(o.Resources, o.Security.Privileged),
 			RootfsPropagation: rootPropagation(m),
+			UIDMappings:       o.Namespaces.mappings(),
+			GIDMappings:       o.Namespaces.mappings(),
 		},
 	}
 	if o.Security.Privileged {
@@ -65,6 +70,9 @@ func namespaces(n Namespaces, cgroup bool) []specs.LinuxNamespace {
 			out = append(out, specs.LinuxNamespace{Type: t, Path: v})
 		}
 	}
+	if n.User != "" {
+		add(specs.UserNamespace, n.User)
+	}
 	add(specs.PIDNamespace, n.PID)
 	add(specs.IPCNamespace, n.IPC)
 	add(specs.UTSNamespace, n.UTS)
@@ -73,6 +81,16 @@ func namespaces(n Namespaces, cgroup bool) []specs.LinuxNamespace {
 		add(specs.CgroupNamespace, "")
 	}
 	return out
+}
+
+// mappings are those of the user namespace, nil in the host's. The OCI runtime finds
+// them out by itself; containerd gives the Pod's root its way to the container's files
+// by them.
+func (n Namespaces) mappings() []specs.LinuxIDMapping {
+	if n.User == "" {
+		return nil
+	}
+	return []specs.LinuxIDMapping{n.IDs}
 }
 
 // resources puts the device rules before the caller's: nothing, to which the

@@ -59,7 +59,10 @@ func goldenOptions() map[string]Options {
 		UserFiles:   &UserFiles{},
 		OOMScoreAdj: -5,
 	}
-	return map[string]Options{"full": full, "privileged": privileged, "hardened": hardened, "open": open}
+	users := full
+	users.Namespaces.User, users.Namespaces.IDs = "/run/user/x", specs.LinuxIDMapping{HostID: 1 << 16, Size: 1 << 16}
+	users.Security.UnmaskedProc = true
+	return map[string]Options{"full": full, "privileged": privileged, "hardened": hardened, "open": open, "users": users}
 }
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -79,6 +82,14 @@ func TestGolden(t *testing.T) {
 		t.Fatal(err)
 	}
 	got["pause"] = pause
+	users := Namespaces{Net: "/n", IPC: "/i", UTS: "/u", User: "/user", IDs: specs.LinuxIDMapping{HostID: 1 << 16, Size: 1 << 16}}
+	if got["pause-shared"], err = Pause(PauseOptions{Root: "/data/pause", Args: []string{"/pause"}, SharedPID: true, Namespaces: users}); err != nil {
+		t.Fatal(err)
+	}
+	users.User = "" // it stays outside, as the same user
+	if got["pause-users"], err = Pause(PauseOptions{Root: "/data/pause", Args: []string{"/pause"}, Namespaces: users}); err != nil {
+		t.Fatal(err)
+	}
 	for name, s := range got {
 		t.Run(name, func(t *testing.T) {
 			golden(t, filepath.Join("testdata", name+".json"), s)
@@ -126,6 +137,7 @@ func firstDifference(want, got string) string {
 }
 
 func TestBuildErrors(t *testing.T) {
+	users := Namespaces{User: "/u", IDs: specs.LinuxIDMapping{HostID: 1 << 16, Size: 1 << 16}}
 	for _, c := range []struct {
 		name string
 		o    Options
@@ -137,6 +149,9 @@ func TestBuildErrors(t *testing.T) {
 		{"seccomp", Options{Command: []string{"a"}, Security: Security{Seccomp: "Elsewhere"}}, `seccompProfile.type: "Elsewhere" is not supported`},
 		{"seccomp profile not loaded", Options{Command: []string{"a"}, Security: Security{Seccomp: SeccompLocalhost, SeccompProfile: "p.json"}}, `"p.json" is not loaded`},
 		{"no seccomp", Options{Command: []string{"a"}, Security: Security{Seccomp: SeccompRuntimeDefault}, Node: Node{NoSeccomp: true}}, "seccomp is not supported"},
+		{"user", Options{Command: []string{"a"}, Namespaces: users, Security: Security{RunAsUser: ptr(int64(1 << 16))}}, "user 65536 is not in the Pod's user namespace, which has 0 to 65535"},
+		{"group", Options{Command: []string{"a"}, Namespaces: users, Security: Security{RunAsGroup: ptr(int64(1 << 20))}}, "group 1048576 is not in"},
+		{"fsGroup", Options{Command: []string{"a"}, Namespaces: users, Security: Security{SupplementalGroups: []int64{5, 1 << 16}}}, "group 65536 is not in"},
 		{"no AppArmor", Options{Command: []string{"a"}, Security: Security{AppArmor: AppArmor{Type: "RuntimeDefault"}}}, "apparmor is not supported"},
 	} {
 		c.o.UserFiles = &UserFiles{}

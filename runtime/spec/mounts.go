@@ -14,7 +14,7 @@ import (
 // made: the file systems of the kernel first, then files and volumes, each
 // after the mounts that it lies in.
 func mounts(o Options) []specs.Mount {
-	volumes := fileMounts(o.Files, o.Security.ReadOnlyRootFilesystem)
+	volumes := fileMounts(o.Files, o.Security.ReadOnlyRootFilesystem, o.Namespaces.User != "")
 	for _, m := range o.Mounts {
 		// As the kubelet has it, a relative mountPath starts at the root.
 		m.Destination = path.Join("/", m.Destination)
@@ -27,6 +27,11 @@ func mounts(o Options) []specs.Mount {
 	})
 	return append(hidden(kernelMounts(o), volumes), volumes...)
 }
+
+// IDMapped is the option of a bind mount that shows the owners of files as those of the
+// same numbers in the container's user namespace, as Kubernetes has it for all volumes:
+// https://github.com/opencontainers/runtime-spec/blob/main/config.md#mounts
+const IDMapped = "idmap"
 
 func depth(p string) int {
 	return strings.Count(path.Clean(p), "/")
@@ -75,15 +80,19 @@ func kernelMounts(o Options) []specs.Mount {
 
 // fileMounts are the bind mounts that all containers of a Pod share, and the
 // container's termination log. /etc/hosts stays writable under a read-only
-// root file system, as the kubelet has it.
-func fileMounts(f Files, readOnlyRoot bool) []specs.Mount {
+// root file system, as the kubelet has it. With a user namespace they are ID-mapped: the
+// host's root, to whom the files belong, is the container's there.
+func fileMounts(f Files, readOnlyRoot, mapped bool) []specs.Mount {
 	var out []specs.Mount
 	add := func(source, destination, access string) {
 		if source == "" || destination == "" {
 			return
 		}
-		out = append(out, specs.Mount{Destination: path.Join("/", destination), Type: "bind", Source: source,
-			Options: []string{"rbind", "rprivate", access}})
+		options := []string{"rbind", "rprivate", access}
+		if mapped {
+			options = append(options, IDMapped)
+		}
+		out = append(out, specs.Mount{Destination: path.Join("/", destination), Type: "bind", Source: source, Options: options})
 	}
 	etc := "rw"
 	if readOnlyRoot {

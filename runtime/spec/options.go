@@ -75,6 +75,11 @@ type Options struct {
 // choice and are settled by Build.
 type Namespaces struct {
 	Net, IPC, UTS, PID string
+	// User is the path of the Pod's user namespace, to which the others belong then;
+	// empty means the host's.
+	User string
+	// IDs are the machine's users and groups that are those from 0 on in User.
+	IDs specs.LinuxIDMapping
 }
 
 // Files are paths on the host that every container of a Pod has mounted. An

@@ -27,7 +27,8 @@ type PauseOptions struct {
 
 	// Namespaces as for a container; PID is empty (with
 	// shareProcessNamespace the Pod's containers join that of pause) or
-	// HostNamespace.
+	// HostNamespace. User may be empty for a Pod with a user namespace: pause then is
+	// the user of the machine that it would be there.
 	Namespaces Namespaces
 
 	// SharedPID says that the Pod's containers share pause's PID namespace. Only
@@ -53,10 +54,14 @@ func Pause(o PauseOptions) (*specs.Spec, error) {
 		res = &specs.LinuxResources{CPU: &specs.LinuxCPU{Shares: &shares}}
 	}
 	score := max(pauseOOMScoreAdj, o.Node.OOMScoreAdjFloor)
+	user := uint32(pauseUser)
+	if o.Namespaces.User == "" {
+		user += o.Namespaces.IDs.HostID
+	}
 	s := &specs.Spec{
 		Version: specs.Version,
 		Process: &specs.Process{
-			User:            specs.User{UID: pauseUser, GID: pauseUser, AdditionalGids: []uint32{pauseUser}},
+			User:            specs.User{UID: user, GID: user, AdditionalGids: []uint32{user}},
 			Args:            o.Args,
 			Env:             []string{defaultPath},
 			Cwd:             "/",
@@ -76,6 +81,8 @@ func Pause(o PauseOptions) (*specs.Spec, error) {
 			Resources:     resources(res, false),
 			MaskedPaths:   append(maskedPaths(), o.Node.MaskedPaths...),
 			ReadonlyPaths: readonlyPaths(),
+			UIDMappings:   o.Namespaces.mappings(),
+			GIDMappings:   o.Namespaces.mappings(),
 		},
 	}
 	security := Security{Seccomp: SeccompUnconfined}

@@ -129,6 +129,23 @@ func resolveUser(o Options, rootfs Rootfs) (specs.User, error) {
 	return out, nil
 }
 
+// checkMapped refuses users and groups that a user namespace does not have: the kernel
+// would, with EINVAL, when the container is about to start.
+func checkMapped(u specs.User, n Namespaces) error {
+	if n.User == "" {
+		return nil
+	}
+	if u.UID >= n.IDs.Size {
+		return fmt.Errorf("user %d is not in the Pod's user namespace, which has 0 to %d: set securityContext.runAsUser to one of them, or hostUsers to true", u.UID, n.IDs.Size-1)
+	}
+	for _, g := range append([]uint32{u.GID}, u.AdditionalGids...) {
+		if g >= n.IDs.Size {
+			return fmt.Errorf("group %d is not in the Pod's user namespace, which has 0 to %d: set runAsGroup, fsGroup and supplementalGroups of securityContext to some of them, or hostUsers to true", g, n.IDs.Size-1)
+		}
+	}
+	return nil
+}
+
 // user finds the entry of a name, which must exist, or of an ID, which need
 // not: such a user has no name and group 0.
 func (f UserFiles) user(id int64, name string) (user.User, error) {

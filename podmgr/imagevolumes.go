@@ -18,7 +18,7 @@ func (w *worker) mountImages(ctx context.Context, pod *corev1.Pod, c *corev1.Con
 	for _, m := range c.VolumeMounts {
 		for i := range pod.Spec.Volumes {
 			if v := &pod.Spec.Volumes[i]; v.Name == m.Name && v.Image != nil {
-				if err := w.mountImage(ctx, pod, v, stage.volumes[v.Name]); err != nil {
+				if err := w.mountImage(ctx, pod, v, stage); err != nil {
 					return err
 				}
 			}
@@ -27,7 +27,8 @@ func (w *worker) mountImages(ctx context.Context, pod *corev1.Pod, c *corev1.Con
 	return nil
 }
 
-func (w *worker) mountImage(ctx context.Context, pod *corev1.Pod, v *corev1.Volume, vol volumes.Volume) error {
+func (w *worker) mountImage(ctx context.Context, pod *corev1.Pod, v *corev1.Volume, stage *sandboxStage) error {
+	vol := stage.volumes[v.Name]
 	w.writing.mu.Lock() // containers of the Pod may be made at the same time
 	defer w.writing.mu.Unlock()
 	if w.writing.over {
@@ -36,7 +37,7 @@ func (w *worker) mountImage(ctx context.Context, pod *corev1.Pod, v *corev1.Volu
 	if mounted, err := volumes.Mounted(vol); err != nil || mounted {
 		return err
 	}
-	err := w.m.cfg.Runtime.MountImage(ctx, string(pod.UID), v.Name, w.imageName(v.Image.Reference), vol.Path)
+	err := w.m.cfg.Runtime.MountImage(ctx, string(pod.UID), v.Name, w.imageName(v.Image.Reference), vol.Path, stage.namespaces.IDs)
 	if errors.Is(err, runtime.ErrImage) {
 		w.forgetImage(v.Image.Reference)
 	}

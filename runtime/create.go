@@ -188,7 +188,15 @@ func (r *Runtime) record(ctx context.Context, s Status, spec *specs.Spec, img im
 	if err != nil {
 		return nil, createdAt, fmt.Errorf("OCI spec: %w", err)
 	}
-	runc, err := typeurl.MarshalAny(&options.Options{BinaryName: r.cfg.Runc, Root: r.cfg.RuncRoot})
+	labels := map[string]string{LabelKind: string(s.Kind)}
+	ids, mapped := mappingOf(spec)
+	if mapped {
+		if err := r.mapRoot(ctx, labels, ids); err != nil {
+			return nil, createdAt, err
+		}
+	}
+	// The user is the owner of pipes: /dev/stdout can be opened.
+	runc, err := typeurl.MarshalAny(&options.Options{BinaryName: r.cfg.Runc, Root: r.cfg.RuncRoot, IoUid: ids.HostID, IoGid: ids.HostID})
 	if err != nil {
 		return nil, createdAt, fmt.Errorf("runtime options: %w", err)
 	}
@@ -216,7 +224,7 @@ func (r *Runtime) record(ctx context.Context, s Status, spec *specs.Spec, img im
 		if createdAt = made.CreatedAt; img.chainID == "" {
 			return nil
 		}
-		rootfs, err = r.client.SnapshotService(r.cfg.Snapshotter).Prepare(ctx, s.ID, img.chainID, snapshots.WithLabels(map[string]string{LabelKind: string(s.Kind)}))
+		rootfs, err = r.client.SnapshotService(r.cfg.Snapshotter).Prepare(ctx, s.ID, img.chainID, snapshots.WithLabels(labels))
 		if err != nil {
 			return fmt.Errorf("root file system: %w", err)
 		}

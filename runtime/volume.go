@@ -10,6 +10,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
 // kindVolume marks the snapshot of an image that a Pod has as a volume; its label of
@@ -21,8 +22,15 @@ func volumeKey(uid, volume string) string { return "volume-" + uid + "-" + volum
 // MountImage mounts an image's file system read-only at target, for a Pod's volume.
 // Whoever unmounts it calls ReleaseImages afterwards; until then the image's layers
 // stay. Nothing is mounted at target before. Errors about the image have ErrImage.
-func (r *Runtime) MountImage(ctx context.Context, uid, volume, name, target string) error {
+// With IDs (Size > 0) its files belong to the user namespace that has them.
+func (r *Runtime) MountImage(ctx context.Context, uid, volume, name, target string, ids specs.LinuxIDMapping) error {
 	ctx = r.namespaced(ctx)
+	labels := map[string]string{LabelKind: kindVolume, LabelPodUID: uid, labelRoot: time.Now().UTC().Format(time.RFC3339)}
+	if ids.Size > 0 {
+		if err := r.mapRoot(ctx, labels, ids); err != nil {
+			return err
+		}
+	}
 	img, err := r.image(ctx, name)
 	if err != nil {
 		return err
@@ -37,9 +45,7 @@ func (r *Runtime) MountImage(ctx context.Context, uid, volume, name, target stri
 		if err := service.Remove(ctx, key); !gone(err) {
 			return err
 		}
-		mounts, err = service.View(ctx, key, img.chainID, snapshots.WithLabels(map[string]string{
-			LabelKind: kindVolume, LabelPodUID: uid, labelRoot: time.Now().UTC().Format(time.RFC3339),
-		}))
+		mounts, err = service.View(ctx, key, img.chainID, snapshots.WithLabels(labels))
 		return err
 	})
 	if err != nil {

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	task "github.com/containerd/containerd/api/runtime/task/v3"
+	"github.com/containerd/containerd/api/types/runc/options"
+	"github.com/containerd/typeurl/v2"
 	"golang.org/x/sys/unix"
 
 	"github.com/minikubelet/minikubelet/runtime/attach"
@@ -77,7 +79,31 @@ func newTaskLog(req *task.CreateTaskRequest, target crilog.Target) (_ *taskLog, 
 		}
 	}
 	req.Stdin, req.Stdout, req.Stderr = "", "", ""
-	return t, nil
+	return t, t.give(req)
+}
+
+// give makes the container's ends those of the user whom the request names as the owner
+// of its pipes, root of a user namespace: what a container can open again, by
+// /dev/stdout, is what belongs to a user that it has.
+func (t *taskLog) give(req *task.CreateTaskRequest) error {
+	if req.Options == nil {
+		return nil
+	}
+	var o options.Options
+	if err := typeurl.UnmarshalTo(req.Options, &o); err != nil {
+		return fmt.Errorf("runtime options: %w", err)
+	}
+	if o.IoUid == 0 && o.IoGid == 0 {
+		return nil
+	}
+	for _, f := range []*os.File{t.stdin, t.stdout, t.stderr} {
+		if f != nil {
+			if err := f.Chown(int(o.IoUid), int(o.IoGid)); err != nil {
+				return fmt.Errorf("log pipe: %w", err)
+			}
+		}
+	}
+	return nil
 }
 
 func (t *taskLog) pipe(s crilog.Stream) (*os.File, error) {

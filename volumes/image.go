@@ -13,8 +13,8 @@ import (
 )
 
 // imageVolume is the file system of an image, read-only. The package makes the
-// directory; whoever knows images mounts them there before a container gets the
-// volume, and hears from Mounted whether it has been done.
+// directory; whoever knows images mounts them there, with the Pod's owners where it has
+// a user namespace, before a container gets the volume, and hears from Mounted whether it has been done.
 type imageVolume struct{}
 
 func (imageVolume) source() string            { return "image" }
@@ -26,7 +26,7 @@ func (i imageVolume) path(pod Pod, name string) string {
 }
 
 func (i imageVolume) preview(pod Pod, v corev1.Volume) (Volume, error) {
-	return Volume{Path: i.path(pod, v.Name), ReadOnly: true}, nil
+	return Volume{Path: i.path(pod, v.Name), ReadOnly: true, Mapped: true}, nil
 }
 
 func (i imageVolume) setUp(_ context.Context, pod Pod, v corev1.Volume) (Volume, error) {
@@ -37,7 +37,7 @@ func (i imageVolume) setUp(_ context.Context, pod Pod, v corev1.Volume) (Volume,
 	if err := os.Mkdir(path, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return Volume{}, err
 	}
-	return Volume{Path: path, ReadOnly: true}, nil
+	return Volume{Path: path, ReadOnly: true, Mapped: true}, nil
 }
 
 func (i imageVolume) tearDown(ctx context.Context, pod Pod, name string) error {

@@ -40,6 +40,11 @@ type Pod struct {
 	// has already.
 	FSGroupOnRootMismatch bool
 
+	// UserNamespace is the path of the Pod's own, empty when it has none. Files are then
+	// shown to containers as belonging to the users of the same numbers in it; on the
+	// node nothing changes its owner.
+	UserNamespace string
+
 	// Claims has, by volume, what persistentVolumeClaims and ephemeral volumes are
 	// bound to.
 	Claims map[string]Claim
@@ -62,6 +67,8 @@ type Volume struct {
 	File bool
 	// ReadOnly volumes are mounted read-only, whatever the mount says.
 	ReadOnly bool
+	// Mapped is true for what belongs to the users of the Pod's user namespace as it is.
+	Mapped bool
 	// Host is true for what is the host's: others may put something else at Path. See
 	// Manager.Verify.
 	Host bool

@@ -35,12 +35,18 @@ func (m *Manager) Mounts(ctx context.Context, pod Pod, container string, vols Vo
 		}
 		return pinSubPath(ctx, vol, subPath, target)
 	}
-	return m.mounts(pod, container, vols, mounts, pin, checkPropagation)
+	return m.mounts(pod, container, vols, mounts, pin, machineChecks{checkPropagation, IDMappable})
 }
 
-// mounts composes the mounts; pin makes a sub-path, propagation checks a source.
+// machineChecks refuse what the machine cannot mount as asked for.
+type machineChecks struct {
+	propagation propagationCheck
+	mappable    func(path, userNamespace string) error
+}
+
+// mounts composes the mounts; pin makes a sub-path, and the checks look at a source.
 func (m *Manager) mounts(pod Pod, container string, vols Volumes, mounts []corev1.VolumeMount,
-	pin func(vol Volume, subPath, target string) error, propagation propagationCheck) ([]specs.Mount, error) {
+	pin func(vol Volume, subPath, target string) error, check machineChecks) ([]specs.Mount, error) {
 	if err := checkName(container); err != nil {
 		return nil, fmt.Errorf("name: %w", err)
 	}
@@ -51,7 +57,7 @@ func (m *Manager) mounts(pod Pod, container string, vols Volumes, mounts []corev
 		if !ok {
 			return nil, fmt.Errorf("%s.name: the pod has no volume %q", field, vm.Name)
 		}
-		options, err := m.options(vol, vm, propagation)
+		options, err := m.options(vol, vm, check.propagation)
 		if err != nil {
 			return nil, fmt.Errorf("%s%w", field, err)
 		}
@@ -65,6 +71,12 @@ func (m *Manager) mounts(pod Pod, container string, vols Volumes, mounts []corev
 				return nil, fmt.Errorf("%s.subPath: %w", field, err)
 			}
 			source = target
+		}
+		if pod.UserNamespace != "" && !vol.Mapped {
+			if err := check.mappable(source, pod.UserNamespace); err != nil {
+				return nil, fmt.Errorf("%s: volume %q: %w", field, vm.Name, err)
+			}
+			options = append(options, "idmap")
 		}
 		out = append(out, specs.Mount{Destination: vm.MountPath, Type: "bind", Source: source, Options: options})
 	}

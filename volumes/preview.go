@@ -36,8 +36,9 @@ func (m *Manager) Preview(pod Pod, vols []corev1.Volume) (Volumes, error) {
 }
 
 // PreviewMounts gives the mounts that Mounts would give for volumes of Preview.
-// Neither sub-paths nor the propagation of their sources are looked at.
+// Neither sub-paths nor what their sources' mounts can do are looked at.
 func (m *Manager) PreviewMounts(pod Pod, container string, vols Volumes, mounts []corev1.VolumeMount) ([]specs.Mount, error) {
 	return m.mounts(pod, container, vols, mounts,
-		func(Volume, string, string) error { return nil }, func(string, ...string) error { return nil })
+		func(Volume, string, string) error { return nil },
+		machineChecks{func(string, ...string) error { return nil }, func(string, string) error { return nil }})
 }

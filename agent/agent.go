@@ -313,10 +313,14 @@ func (a *Agent) openManager(context.Context) error {
 	if err != nil {
 		return err
 	}
+	ids, err := a.cfg.idRanges()
+	if err != nil {
+		return err
+	}
 	logMax := quantity(a.cfg.LogMaxSize)
 	a.manager.Store(podmgr.New(podmgr.Config{
 		Store: a.store, Runtime: a.runtime, Images: a.images, Cgroups: a.cgroups, Network: a.network,
-		Volumes: a.volumes,
+		Volumes: a.volumes, IDs: ids,
 		PodsDir: a.cfg.podsDir(), NetnsDir: a.cfg.netnsDir(), LogDir: a.cfg.LogDir, PauseRoot: a.cfg.pauseRoot(),
 		LogMaxBytes: logMax.Value(), LogMaxFiles: a.cfg.LogMaxFiles,
 		NodeName: a.cfg.NodeName, HostIPs: hostIPs(), Capacity: capacity, Allocatable: allocatable,

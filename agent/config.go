@@ -128,6 +128,13 @@ type Config struct {
 	// AllowedUnsafeSysctls are kernel parameters, or beginnings of their names with a * at
 	// the end, that Pods may set beside the safe ones.
 	AllowedUnsafeSysctls []string `json:"allowedUnsafeSysctls,omitempty"`
+	// IDsPerPod is how many users and groups a Pod with hostUsers: false has, a multiple
+	// of 65536.
+	IDsPerPod int64 `json:"idsPerPod,omitempty"`
+	// PodIDs are the machine's users and groups that such Pods have, as the first and
+	// their number: 65536:2147418112. Empty: those of the user kubelet in /etc/subuid and
+	// /etc/subgid; without that user, all from the first after IDsPerPod below 2147483648.
+	PodIDs string `json:"podIDs,omitempty"`
 	// AllowedHostPaths are the prefixes that hostPath volumes may use; empty
 	// allows all.
 	AllowedHostPaths []string `json:"allowedHostPaths,omitempty"`
@@ -150,6 +157,7 @@ func DefaultConfig() Config {
 		ImageGCHighThresholdPercent:      85,
 		ImageGCLowThresholdPercent:       80,
 		SeccompDefault:                   string(spec.SeccompRuntimeDefault),
+		IDsPerPod:                        65536,
 	}
 }
 
@@ -254,7 +262,8 @@ func (c *Config) complete() error {
 			errs = append(errs, fmt.Errorf("allowedHostPaths %q: must be absolute", dir))
 		}
 	}
-	errs = append(errs, c.checkShutdown(), c.checkEviction())
+	_, err := c.idRanges()
+	errs = append(errs, c.checkShutdown(), c.checkEviction(), err)
 	if c.LogMaxFiles < 2 {
 		errs = append(errs, fmt.Errorf("logMaxFiles %d: must be at least 2, one to write and one that was rotated", c.LogMaxFiles))
 	}

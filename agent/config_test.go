@@ -22,6 +22,14 @@ func TestConfig(t *testing.T) {
 		"podSubnet: 10.88.0.0":    "podSubnet",
 		"nodeName: Not_A_Name":    "nodeName",
 		"cgroupRoot: minikubelet": "cgroupRoot",
+		"idsPerPod: 131072":       "",
+		"idsPerPod: 100000":       "100000 IDs for each Pod are no multiple of 65536",
+		"idsPerPod: -65536":       "idsPerPod -65536: must be a multiple",
+		"idsPerPod: 4294967296":   "idsPerPod 4294967296: must be a multiple",
+		"podIDs: 65536:7208960":   "",
+		"podIDs: 65536:7143424":   "podIDs 65536:7143424: they are enough for 109 Pods, and maxPods is 110",
+		"podIDs: 0:7208960":       "podIDs 0:7208960: the first ID 0 must not be less",
+		"podIDs: 65536":           "podIDs 65536: must be the first ID and their number",
 		"noSuchKey: 1":            "noSuchKey",
 	} {
 		file := filepath.Join(t.TempDir(), "config.yaml")

@@ -59,10 +59,15 @@ func (c *Config) nodeFacts() (podmgr.NodeFacts, error) {
 		node.Capabilities, node.OOMScoreAdjFloor = nil, -1000
 	}
 	machine.Options.PidsLimit = c.PodPidsLimit
+	ids, err := c.idRanges()
+	if err != nil {
+		return podmgr.NodeFacts{}, err
+	}
 	return podmgr.NodeFacts{
 		NodeName: c.NodeName, HostIPs: hostIPs(), Capacity: capacity, Allocatable: allocatable,
 		PodsDir: c.podsDir(), NetnsDir: c.netnsDir(), LogDir: c.LogDir, ResolvConf: network.DefaultResolvConf, PauseRoot: c.pauseRoot(),
 		CgroupRoot: path.Join(c.CgroupRoot, c.name()), CgroupOptions: machine.Options, Node: node,
+		ExampleIDs: ids.Example(),
 	}, nil
 }
 

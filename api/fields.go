@@ -109,7 +109,7 @@ var fields = []rule{
 	{path: "spec.overhead[ephemeral-storage]", level: Supported},
 	{path: "spec.overhead[*]", level: Refused, note: noResource},
 	{path: "spec.os.name", level: Refused, accept: []string{"linux"}, note: noWindows},
-	{path: "spec.hostUsers", level: Refused, accept: []string{"true"}, note: "Pods cannot have a user namespace of their own yet; remove the field"},
+	{path: "spec.hostUsers", level: Supported, note: "false: the Pod has users of its own; its volumes' file systems must support idmap mounts"},
 	{path: "spec.resourceClaims", level: Refused, note: noClaims},
 	{path: "spec.ephemeralContainers[].targetContainerName", level: Supported, note: "ephemeral containers are added to a running Pod: kubectl debug"},
 	{path: "spec.resources.limits[cpu]", level: Supported},

@@ -142,7 +142,7 @@ spec:
   enableServiceLinks: true
   tolerations: [{operator: Exists}]
   os: {name: linux}
-  hostUsers: true
+  hostUsers: false
   setHostnameAsFQDN: false
   resources: {requests: {cpu: "1"}, limits: {memory: 1Gi}}
   activeDeadlineSeconds: 5
@@ -172,7 +172,7 @@ spec:
     - {name: h, mountPath: /h}
     - {name: e, mountPath: /s, subPath: a/b}
     - {name: e, mountPath: /t, subPathExpr: $(NAME)}
-    securityContext: {capabilities: {add: [NET_ADMIN], drop: [ALL]}, runAsNonRoot: false, readOnlyRootFilesystem: true, procMount: Default, seccompProfile: {type: Localhost, localhostProfile: a/b.json}, appArmorProfile: {type: Localhost, localhostProfile: web}}
+    securityContext: {capabilities: {add: [NET_ADMIN], drop: [ALL]}, runAsNonRoot: false, readOnlyRootFilesystem: true, procMount: Unmasked, seccompProfile: {type: Localhost, localhostProfile: a/b.json}, appArmorProfile: {type: Localhost, localhostProfile: web}}
   volumes:
   - {name: e, emptyDir: {}}
   - {name: m, emptyDir: {medium: Memory, sizeLimit: 1Mi}}
@@ -194,7 +194,6 @@ func TestUnsupportedFields(t *testing.T) {
 	// warning when it starts with "warning ".
 	tests := []struct{ spec, want string }{
 		{"nodeName: other", `spec.nodeName: Forbidden: "other": the Pod is meant for another node; supported: node1`},
-		{"hostUsers: false", "spec.hostUsers: Forbidden"},
 		{"securityContext: {seccompProfile: {type: Localhost, localhostProfile: ../a}}", `spec.securityContext.seccompProfile.localhostProfile`},
 		{"securityContext: {appArmorProfile: {type: RuntimeDefault, localhostProfile: a}}", "spec.securityContext.appArmorProfile.localhostProfile"},
 		{"hostnameOverride: a.b\n  setHostnameAsFQDN: true", "spec.hostnameOverride"},

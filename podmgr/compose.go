@@ -35,6 +35,8 @@ type NodeFacts struct {
 	// CgroupOptions are those of the machine, with the pids limit of a Pod.
 	CgroupOptions cgroups.Options
 	Node          spec.Node
+	// ExampleIDs are IDs such as a Pod with a user namespace gets, for a dry run.
+	ExampleIDs specs.LinuxIDMapping
 	// API is where containers reach the Kubernetes API; not valid: they do not.
 	API netip.AddrPort
 }
@@ -82,6 +84,9 @@ func (n *NodeFacts) namespaceOptions(pod *corev1.Pod) (runtime.NamespaceOptions,
 	}, err
 }
 
+// ownUsers tells whether the Pod has a user namespace of its own.
+func ownUsers(pod *corev1.Pod) bool { return pod.Spec.HostUsers != nil && !*pod.Spec.HostUsers }
+
 func sharesPID(pod *corev1.Pod) bool {
 	return isTrue(pod.Spec.ShareProcessNamespace) && !pod.Spec.HostPID
 }
@@ -95,7 +100,9 @@ func namespaces(pod *corev1.Pod, pinned runtime.Namespaces, sandboxPID int) spec
 		}
 		return path
 	}
-	ns := spec.Namespaces{Net: orHost(pinned.Net), IPC: orHost(pinned.IPC), UTS: orHost(pinned.UTS)}
+	ns := spec.Namespaces{
+		Net: orHost(pinned.Net), IPC: orHost(pinned.IPC), UTS: orHost(pinned.UTS), User: pinned.User, IDs: pinned.IDs,
+	}
 	switch {
 	case pod.Spec.HostPID:
 		ns.PID = spec.HostNamespace
@@ -165,6 +172,11 @@ func (n *NodeFacts) pause(pod *corev1.Pod, pinned runtime.Namespaces, id string,
 		Root: n.PauseRoot, Args: []string{pause.Program},
 		Namespaces: namespaces(pod, pinned, 0), SharedPID: sharesPID(pod),
 		Resources: cgroups.SandboxResources(), CgroupsPath: n.containerCgroup(pod, id), Node: n.Node,
+	}
+	if plainPause(pod) {
+		// What starts it can enter all namespaces but a user namespace, and it needs no
+		// right that it would have there.
+		options.Namespaces.User = ""
 	}
 	if cgroup != nil {
 		options.Annotations = map[string]string{pause.AnnotationCgroups: strings.Join(cgroup, "\n")}

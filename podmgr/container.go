@@ -138,7 +138,9 @@ func (w *worker) container(ctx context.Context, pod *corev1.Pod, c *corev1.Conta
 	if err := w.mountImages(ctx, pod, c, stage); err != nil {
 		return runtime.Container{}, err
 	}
-	mounts, err := cfg.Volumes.Mounts(ctx, w.volumesPod(pod), c.Name, stage.volumes, volumeMounts)
+	volumesPod := w.volumesPod(pod)
+	volumesPod.UserNamespace = stage.namespaces.User
+	mounts, err := cfg.Volumes.Mounts(ctx, volumesPod, c.Name, stage.volumes, volumeMounts)
 	if err != nil {
 		return runtime.Container{}, err
 	}

@@ -41,6 +41,9 @@ type Config struct {
 	Volumes *volumes.Manager
 	Network *network.Network // nil: only Pods with hostNetwork can run
 
+	// IDs has the users and groups of Pods with a user namespace.
+	IDs *runtime.IDRanges
+
 	PodsDir  string // <data-dir>/pods
 	NetnsDir string // <run-dir>/netns
 	LogDir   string // container logs in the kubelet's layout

@@ -39,6 +39,7 @@ type Preview struct {
 	Dir       string             `json:"directory"` // of the Pod's files and volumes
 	Hostname  string             `json:"hostname"`
 	HostPorts []string           `json:"hostPorts,omitempty"`
+	Users     string             `json:"users,omitempty"` // with a user namespace
 	Cgroup    CgroupPreview      `json:"cgroup"`
 	Stages    []Stage            `json:"startOrder"`
 	Sandbox   *specs.Spec        `json:"sandboxSpec,omitempty"`
@@ -132,6 +133,10 @@ func (n *NodeFacts) preview(vols *volumes.Manager, pod *corev1.Pod) Preview {
 	own, err := n.namespaceOptions(pod)
 	p.problem(err)
 	p.Hostname = own.Hostname
+	if ownUsers(pod) {
+		own.IDs = n.ExampleIDs
+		p.Users = fmt.Sprintf("0 to %d in the Pod are %d to %d on the node, or others that no Pod has when it starts", own.IDs.Size-1, own.IDs.HostID, own.IDs.HostID+own.IDs.Size-1)
+	}
 	pinned := runtime.NamespacePaths(n.netnsDir(pod), own)
 	sandbox := sandboxID(pod, 0)
 	p.Sandbox, err = n.pause(pod, pinned, sandbox, nil)
@@ -191,7 +196,9 @@ func (n *NodeFacts) previewSpec(p *Preview, out *ContainerPreview, pod *corev1.P
 	if err != nil {
 		return nil, err
 	}
-	mounts, err := vm.PreviewMounts(n.volumesPod(pod), c.Name, vols, volumeMounts)
+	volumesPod := n.volumesPod(pod)
+	volumesPod.UserNamespace = pinned.User
+	mounts, err := vm.PreviewMounts(volumesPod, c.Name, vols, volumeMounts)
 	if err != nil {
 		return nil, err
 	}

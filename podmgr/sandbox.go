@@ -133,6 +133,11 @@ func (w *worker) prepareSandbox(ctx context.Context, pod *corev1.Pod, stage *san
 		if err != nil {
 			return sandboxConfigError(pod, err)
 		}
+		if ownUsers(pod) {
+			if options.IDs, err = cfg.IDs.Take(string(pod.UID)); err != nil {
+				return err
+			}
+		}
 		stage.namespaces, err = runtime.PinNamespaces(w.netnsDir(pod), options)
 		return err
 	})
@@ -217,7 +222,10 @@ func (w *worker) dropSandbox(ctx context.Context, pod *corev1.Pod, id string) er
 		group.Go(func() { detached = cfg.Network.Detach(ctx, uid) })
 	}
 	group.Wait()
-	return errors.Join(removed, detached, runtime.UnpinNamespaces(w.netnsDir(pod)), cfg.Cgroups.RemovePod(ctx, uid))
+	if removed == nil { // else a process may be left, whose users another Pod must not get
+		removed = runtime.UnpinNamespaces(w.netnsDir(pod))
+	}
+	return errors.Join(removed, detached, cfg.Cgroups.RemovePod(ctx, uid))
 }
 
 // settleBound is how long a killed process may take to be reaped.

@@ -96,11 +96,13 @@ func (m *Manager) removeAll(ctx context.Context, pod *corev1.Pod) error {
 	for _, id := range sandboxes { // last: the shim is theirs
 		errs = append(errs, cfg.Runtime.Remove(ctx, id))
 	}
+	if errors.Join(errs...) == nil { // else a process may be left, whose users another Pod must not get
+		errs = append(errs, runtime.UnpinNamespaces(filepath.Join(cfg.NetnsDir, uid)))
+	}
 	if cfg.Network != nil {
 		errs = append(errs, cfg.Network.Detach(ctx, uid))
 	}
 	errs = append(errs,
-		runtime.UnpinNamespaces(filepath.Join(cfg.NetnsDir, uid)),
 		cfg.Cgroups.RemovePod(ctx, uid),
 		m.removeFiles(ctx, pod))
 	return errors.Join(errs...)

@@ -62,6 +62,8 @@ func (g *global) flags(cmd *cobra.Command) {
 	f.BoolVar(&g.flag.CompatSyscalls, "compat-syscalls", false, "let containers run 32-bit programs on a 64-bit machine (default seccomp profile)")
 	f.StringVar(&g.flag.SeccompDefault, "seccomp-default", d.SeccompDefault, "seccomp profile of containers that ask for none: RuntimeDefault or Unconfined")
 	f.StringSliceVar(&g.flag.AllowedUnsafeSysctls, "allowed-unsafe-sysctls", nil, "kernel parameters that Pods may set beside the safe ones, like net.core.*")
+	f.Int64Var(&g.flag.IDsPerPod, "ids-per-pod", d.IDsPerPod, "users and groups of a Pod with hostUsers: false, a multiple of 65536")
+	f.StringVar(&g.flag.PodIDs, "pod-ids", "", "first and number of the users and groups that such Pods have, like 65536:2147418112 (default those of kubelet in /etc/subuid, or these)")
 	f.StringSliceVar(&g.flag.AllowedHostPaths, "allowed-host-paths", nil, "prefixes that hostPath volumes may use (default all)")
 	f.BoolVar(&g.debug, "debug", false, "log every step")
 	f.StringVarP(&g.output, "output", "o", "", "json for machine-readable output")
@@ -94,9 +96,10 @@ func fields(to, from *agent.Config) map[string]func() {
 		"shutdown-grace-period":                 func() { to.ShutdownGracePeriod = from.ShutdownGracePeriod },
 		"shutdown-grace-period-critical-pods":   func() { to.ShutdownGracePeriodCriticalPods = from.ShutdownGracePeriodCriticalPods },
 		"shutdown-grace-period-by-pod-priority": func() { to.ShutdownGracePeriodByPodPriority = from.ShutdownGracePeriodByPodPriority },
-		"seccomp-default":                       func() { to.SeccompDefault = from.SeccompDefault },
-		"allowed-unsafe-sysctls":                func() { to.AllowedUnsafeSysctls = from.AllowedUnsafeSysctls },
-		"compat-syscalls":                       func() { to.CompatSyscalls = from.CompatSyscalls }, "allowed-host-paths": func() { to.AllowedHostPaths = from.AllowedHostPaths },
+		"ids-per-pod":                           func() { to.IDsPerPod = from.IDsPerPod }, "pod-ids": func() { to.PodIDs = from.PodIDs },
+		"seccomp-default":        func() { to.SeccompDefault = from.SeccompDefault },
+		"allowed-unsafe-sysctls": func() { to.AllowedUnsafeSysctls = from.AllowedUnsafeSysctls },
+		"compat-syscalls":        func() { to.CompatSyscalls = from.CompatSyscalls }, "allowed-host-paths": func() { to.AllowedHostPaths = from.AllowedHostPaths },
 	}
 }
 

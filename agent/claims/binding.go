@@ -10,7 +10,7 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	helper "k8s.io/component-helpers/storage/volume"
+	scheduling "k8s.io/component-helpers/scheduling/corev1"
 	"k8s.io/utils/ptr"
 )
 
@@ -132,7 +132,7 @@ func match(claim *corev1.PersistentVolumeClaim, w world, onlyMade bool) *corev1.
 		if pv.DeletionTimestamp != nil || isBlock(pv.Spec.VolumeMode) != isBlock(claim.Spec.VolumeMode) || tooSmall(pv, claim) {
 			continue
 		}
-		if helper.CheckNodeAffinity(pv, w.node) != nil {
+		if !isHere(pv, w.node) {
 			continue
 		}
 		if ref := pv.Spec.ClaimRef; ref != nil {
@@ -165,6 +165,17 @@ func offers(pv *corev1.PersistentVolume, claim *corev1.PersistentVolumeClaim) bo
 	return !slices.ContainsFunc(claim.Spec.AccessModes, func(m corev1.PersistentVolumeAccessMode) bool {
 		return !slices.Contains(pv.Spec.AccessModes, m)
 	})
+}
+
+// isHere tells whether a volume can be used on a node with these labels. (Kubernetes'
+// own helper for it brings a client and the types of all API groups along.)
+func isHere(pv *corev1.PersistentVolume, labels map[string]string) bool {
+	if pv.Spec.NodeAffinity == nil || pv.Spec.NodeAffinity.Required == nil {
+		return true
+	}
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Labels: labels}}
+	here, err := scheduling.MatchNodeSelectorTerms(node, pv.Spec.NodeAffinity.Required)
+	return here && err == nil
 }
 
 func isBlock(mode *corev1.PersistentVolumeMode) bool {

@@ -10,7 +10,6 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	helper "k8s.io/component-helpers/storage/volume"
 	"k8s.io/utils/ptr"
 
 	"github.com/minikubelet/minikubelet/store"
@@ -30,9 +29,9 @@ func (s *Server) admitClaim(_ *http.Request, o, old store.Object) ([]string, err
 	if claim.Spec.Resources.Requests.Storage().Cmp(*before.Spec.Resources.Requests.Storage()) <= 0 {
 		return nil, nil
 	}
-	name := helper.GetPersistentVolumeClaimClass(claim)
+	name := className(claim)
 	var class storagev1.StorageClass
-	if name != "" && name == helper.GetPersistentVolumeClaimClass(before) {
+	if name != "" && name == className(before) {
 		if err := s.cfg.Store.Get("storageclasses", "", name, &class); err != nil && !apierrors.IsNotFound(err) {
 			return nil, err
 		}
@@ -41,4 +40,13 @@ func (s *Server) admitClaim(_ *http.Request, o, old store.Object) ([]string, err
 		return nil, apierrors.NewForbidden(schema.GroupResource{Resource: "persistentvolumeclaims"}, claim.Name, errCannotGrow)
 	}
 	return nil, nil
+}
+
+// className is the claim's StorageClass; the annotation is from before there was the
+// field, and still counts first.
+func className(claim *corev1.PersistentVolumeClaim) string {
+	if name, ok := claim.Annotations[corev1.BetaStorageClassAnnotation]; ok {
+		return name
+	}
+	return ptr.Deref(claim.Spec.StorageClassName, "")
 }

@@ -5,7 +5,9 @@ package agent
 import (
 	"context"
 	"net"
+	"net/netip"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -81,6 +83,34 @@ func resizes(t apiserver.Terminal, ended <-chan struct{}) <-chan runtime.Size {
 		}
 	}()
 	return out
+}
+
+// Address is apiserver.Streams'.
+func (s *streams) Address(pod *corev1.Pod) (netip.Addr, bool) {
+	runs := func(status runtime.Status) bool {
+		return status.Kind == runtime.KindSandbox && status.State == runtime.StateRunning
+	}
+	if !slices.ContainsFunc(s.agent.runtime.Pod(string(pod.UID)), runs) {
+		return netip.Addr{}, false
+	}
+	if pod.Spec.HostNetwork {
+		ip, err := netip.ParseAddr(hostIPs()[0])
+		return ip, err == nil
+	}
+	if s.agent.network == nil {
+		return netip.Addr{}, false
+	}
+	attached, err := s.agent.network.Attached()
+	if err != nil {
+		s.agent.log.Warn("cannot find a Pod's address", "pod", pod.Namespace+"/"+pod.Name, "err", err)
+		return netip.Addr{}, false
+	}
+	for _, a := range attached {
+		if a.UID == string(pod.UID) {
+			return a.IP, true
+		}
+	}
+	return netip.Addr{}, false
 }
 
 // Dial is apiserver.Streams'.

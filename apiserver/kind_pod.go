@@ -20,7 +20,7 @@ func podKind(s *Server) *kind {
 	cfg := &s.cfg
 	k := &kind{
 		version: "v1", name: "pods", singular: "pod", kind: "Pod", short: []string{"po"}, categories: []string{"all"},
-		namespaced: true, verbs: allVerbs, subresources: []subresource{podBinding(), podLog(), podExec(), podAttach(), podPortForward(), podEphemeralContainers(cfg), podResize(s), podEviction()},
+		namespaced: true, verbs: allVerbs, subresources: []subresource{podBinding(), podLog(), podExec(), podAttach(), podPortForward(), podEphemeralContainers(cfg), podResize(s), podEviction(), podProxy()},
 		strategy: podStrategy(s), complete: (*Server).completePod, admit: (*Server).admitPod,
 		types:  corev1.AddToScheme,
 		object: func() store.Object { return new(corev1.Pod) },

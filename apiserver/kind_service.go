@@ -57,7 +57,7 @@ func serviceKind() *kind {
 			return fields.Set{"spec.clusterIP": s.Spec.ClusterIP, "spec.type": string(s.Spec.Type)}
 		},
 	})
-	k.subresources = []subresource{k.statusBy(func(o, old store.Object) (field.ErrorList, []string) {
+	k.subresources = []subresource{serviceProxy(), k.statusBy(func(o, old store.Object) (field.ErrorList, []string) {
 		s := o.(*corev1.Service)
 		s.Spec = old.(*corev1.Service).Spec
 		return api.RulesOf(nil, upstream.Convert_v1_Service_To_core_Service, validation.ValidateServiceCreate, validation.ValidateServiceStatusUpdate).Update(s, old), nil

@@ -94,6 +94,8 @@ type Server struct {
 	// sessions bounds those of exec, attach and port-forward.
 	sessions  *places
 	streaming streaming.Server
+	// toPods is how proxied requests reach Pods.
+	toPods http.RoundTripper
 }
 
 // New makes a server.
@@ -104,6 +106,7 @@ func New(cfg Config) *Server {
 		sessions:   newPlaces("sessions of exec, attach and port-forward", sessionsMax),
 		answerTime: requestTime, readTime: slowWrite,
 	}
+	s.toPods = newPodTransport(dialPod)
 	s.managers = make(map[string]*managedfields.FieldManager)
 	s.converters = make(map[schema.GroupVersionKind]managedfields.TypeConverter)
 	s.kinds = append(s.allKinds(), reviewKinds()...)
@@ -235,7 +238,7 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request, k *kind, sub *
 	case k == nil || k.namespaced && req.namespace == "" && req.name != "", !k.namespaced && req.namespace != "":
 		return notFoundPath()
 	case sub != nil && (req.path == "" || sub.deep):
-		if !slices.Contains(sub.verbs, req.verb) {
+		if !slices.Contains(sub.verbs, req.verb) && !(sub.long && sub.deep && r.Method == http.MethodOptions) {
 			return apierrors.NewMethodNotSupported(k.groupResource(), req.verb)
 		}
 		return sub.serve(s, w, r, req)

@@ -13,6 +13,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	metrics "k8s.io/metrics/pkg/apis/metrics/v1beta1"
 )
 
@@ -111,8 +112,8 @@ func nodeProxy() subresource {
 }
 
 func (s *Server) serveNodeProxy(w http.ResponseWriter, r *http.Request, req request) error {
-	name, _, _ := strings.Cut(req.name, ":") // the kubelet's port may follow
-	if name != s.cfg.NodeName {
+	_, name, _, ok := utilnet.SplitSchemeNamePort(req.name) // the kubelet's scheme and port
+	if !ok || name != s.cfg.NodeName {
 		return apierrors.NewNotFound(schema.GroupResource{Resource: "nodes"}, req.name)
 	}
 	path := strings.TrimSuffix(req.path, "/")

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -40,6 +41,10 @@ type Streams interface {
 	// output has ended, the client's input has, or ctx has. once says that the end of the
 	// input is the process's own, after which its output goes on.
 	Attach(ctx context.Context, id string, once bool, t Terminal) error
+	// Address is the one at which a Pod that runs is reached: its own in the Pod network,
+	// the node's with hostNetwork. It is what the node finds, whatever the Pod's status
+	// says; false when there is none.
+	Address(pod *corev1.Pod) (ip netip.Addr, ok bool)
 	// Dial connects to a port of the Pod's loopback interface.
 	Dial(ctx context.Context, pod *corev1.Pod, port uint16) (net.Conn, error)
 }

@@ -324,7 +324,7 @@ func (a *Agent) openManager(context.Context) error {
 		PodsDir: a.cfg.podsDir(), NetnsDir: a.cfg.netnsDir(), LogDir: a.cfg.LogDir, PauseRoot: a.cfg.pauseRoot(),
 		LogMaxBytes: logMax.Value(), LogMaxFiles: a.cfg.LogMaxFiles,
 		NodeName: a.cfg.NodeName, HostIPs: hostIPs(), Capacity: capacity, Allocatable: allocatable,
-		Tokens: a.tokens, PodPidsMax: a.cfg.PodPidsLimit, Pressure: nodePressure, ResolvConf: network.DefaultResolvConf,
+		Tokens: a.tokens, PodPidsMax: a.cfg.PodPidsLimit, Pressure: nodePressure, Ended: a.cfg.ended(), ResolvConf: network.DefaultResolvConf,
 		Node: node, Pull: a.pull, OnStatus: a.told, OnEvent: a.hooks.OnEvent,
 		OnStep: a.stats.OnStep, OnProbe: a.stats.OnProbe, Log: a.log,
 	}))

@@ -83,6 +83,9 @@ type Config struct {
 
 	// MaxPods is how many Pods may be there at the same time.
 	MaxPods int `json:"maxPods,omitempty"`
+	// TerminatedPodGCThreshold is how many ended Pods are kept; beyond it they are deleted,
+	// evicted ones first, then the oldest. 0 keeps all. Pods of manifests do not count.
+	TerminatedPodGCThreshold int `json:"terminatedPodGCThreshold,omitempty"`
 	// PodPidsLimit is how many processes a Pod may have; 0 for no limit.
 	PodPidsLimit int64 `json:"podPidsLimit,omitempty"`
 	// ReservedCPU and ReservedMemory are kept back from Pods for the machine.
@@ -153,6 +156,7 @@ func DefaultConfig() Config {
 		LogMaxFiles: 5,
 		MaxPods:     110,
 
+		TerminatedPodGCThreshold:         100,
 		EvictionPressureTransitionPeriod: "5m",
 		ImageGCHighThresholdPercent:      85,
 		ImageGCLowThresholdPercent:       80,
@@ -266,6 +270,9 @@ func (c *Config) complete() error {
 	errs = append(errs, c.checkShutdown(), c.checkEviction(), err)
 	if c.LogMaxFiles < 2 {
 		errs = append(errs, fmt.Errorf("logMaxFiles %d: must be at least 2, one to write and one that was rotated", c.LogMaxFiles))
+	}
+	if c.TerminatedPodGCThreshold < 0 {
+		errs = append(errs, fmt.Errorf("terminatedPodGCThreshold %d: must be 0, for no limit, or more", c.TerminatedPodGCThreshold))
 	}
 	if c.MaxPods < 1 {
 		errs = append(errs, fmt.Errorf("maxPods %d: must be at least 1", c.MaxPods))

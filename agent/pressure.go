@@ -56,6 +56,19 @@ func (a *Agent) pressure() (podmgr.Pressure, error) {
 	}, err
 }
 
+// ended leaves the Pods of manifests and of a run alone: those go with their files, and
+// with their run.
+func (c *Config) ended() podmgr.Ended {
+	return podmgr.Ended{Max: c.TerminatedPodGCThreshold, Others: func(pod *corev1.Pod) bool {
+		for _, by := range []string{annotationMirror, annotationRun, annotationForeground} {
+			if pod.Annotations[by] != "" {
+				return true
+			}
+		}
+		return false
+	}}
+}
+
 // pressureConditions are the node's conditions of pressure, in the kubelet's words.
 func (a *Agent) pressureConditions() []corev1.NodeCondition {
 	var now []corev1.NodeConditionType

@@ -58,9 +58,10 @@ func (w *worker) look(ctx context.Context) plan.Input {
 	w.mu.Lock()
 	pod := w.pod
 	in := plan.Input{
-		Pod: pod, Last: withForeignConditions(w.last, &pod.Status), Refused: w.refused, Ended: w.ended, Now: time.Now(),
+		Pod: pod, Last: withForeignConditions(w.last, &pod.Status), Refused: w.refused, Ended: w.ended, Reclaim: w.reclaim, Now: time.Now(),
 		Node: plan.Node{HostIPs: w.m.cfg.HostIPs, RecursiveReadOnly: w.m.cfg.Volumes.RecursiveReadOnly()}, QOSClass: cgroups.QOSClass(pod),
 		Seen: plan.Seen{
+			Volumes:  w.hasVolumes,
 			Failures: maps.Clone(w.failures),
 			Busy:     make(map[string]bool, len(w.busy)),
 		},

@@ -59,6 +59,7 @@ type Config struct {
 	Allocatable corev1.ResourceList // what Pods may request in sum
 	PodPidsMax  int64               // pids of one Pod, 0: no limit
 	Pressure    Pressure
+	Ended       Ended
 
 	ResolvConf string // the host's; empty: /etc/resolv.conf
 	Node       spec.Node
@@ -98,6 +99,8 @@ type Manager struct {
 	// ends has the Pods that the node ends, and closing says that it takes no new ones.
 	ends    map[types.UID]*plan.End
 	closing bool
+	// someEnded tells collectEnded that a Pod has.
+	someEnded chan struct{}
 	// conditions of pressure that the node has.
 	conditions []corev1.NodeConditionType
 	// nextStorage is when what Pods have on disk may be counted again; only
@@ -117,6 +120,7 @@ func New(cfg Config) *Manager {
 		cfg: cfg, facts: cfg.facts(), events: newRecorder(cfg.Store, cfg.NodeName, cfg.Log),
 		workers: make(map[types.UID]*worker), placed: make(admitted), ends: make(map[types.UID]*plan.End),
 		started: make(chan struct{}), creates: newGate(max(2, goruntime.GOMAXPROCS(0))), burstable: make(map[types.UID]int64),
+		someEnded: make(chan struct{}, 1),
 	}
 	m.hooks = probe.NewHooks()
 	m.prober = newProber(probe.New().Run, m.Changed)
@@ -176,6 +180,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	defer stopEvents()
 	m.wg.Go(func() { m.prober.serve(ctx) })
 	m.wg.Go(func() { m.watchPressure(ctx) })
+	m.wg.Go(func() { m.collectEnded(ctx) })
 	for _, resource := range []string{ConfigMaps, Secrets, Claims} {
 		m.wg.Go(func() { m.watchObjects(ctx, resource, before) })
 	}
@@ -239,6 +244,7 @@ func (m *Manager) update(ctx context.Context, pod *corev1.Pod) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	defer m.noteEnd(pod)
 	if w := m.workers[pod.UID]; w != nil {
 		w.setPod(pod)
 		if w.wantsResize() {

@@ -87,9 +87,12 @@ func (m *Manager) lookAtNode(ctx context.Context, state *pressure.State) []<-cha
 	signal := verdict.Reclaim.Signal
 	m.cfg.Log.Warn("the node is short of something", "signal", signal, "left", seen[signal].Available, "of", seen[signal].Capacity)
 	m.NodeEvent(corev1.EventTypeWarning, "EvictionThresholdMet", fmt.Sprintf("Attempting to reclaim %s", signal.Resource()))
-	if signal.Condition() == corev1.NodeDiskPressure && cfg.ReclaimImages != nil {
-		if err := cfg.ReclaimImages(ctx); err != nil {
-			m.cfg.Log.Warn("cannot free the space of unused images", "err", err)
+	if signal.Condition() == corev1.NodeDiskPressure {
+		m.reclaimRecords(ctx)
+		if cfg.ReclaimImages != nil {
+			if err := cfg.ReclaimImages(ctx); err != nil {
+				m.cfg.Log.Warn("cannot free the space of unused images", "err", err)
+			}
 		}
 		if pressure.Enough(cfg.Thresholds, m.observe()) {
 			return nil

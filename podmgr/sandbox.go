@@ -108,6 +108,12 @@ func (w *worker) prepareSandbox(ctx context.Context, pod *corev1.Pod, stage *san
 			return &sandboxError{"Failed", fmt.Errorf("error making pod data directories: %w", err)}
 		}
 	}
+	if err := w.m.claimLogs(pod); err != nil {
+		return &sandboxError{"Failed", fmt.Errorf("error making pod log directory: %w", err)}
+	}
+	w.mu.Lock()
+	w.hasVolumes = true
+	w.mu.Unlock()
 	err := w.part(pod, StepVolumes, func() (err error) {
 		stage.volumes, err = w.setUpVolumes(ctx, pod)
 		return err
@@ -206,6 +212,17 @@ func (w *worker) removeSandbox(ctx context.Context, pod *corev1.Pod, a plan.Acti
 		w.event(pod, "", corev1.EventTypeNormal, a.Reason, a.Message)
 	}
 	return w.dropSandbox(ctx, pod, a.ID)
+}
+
+// removeVolumes removes the volumes of a Pod that is over.
+func (w *worker) removeVolumes(ctx context.Context, pod *corev1.Pod) error {
+	if err := w.m.removeVolumes(ctx, pod); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	w.hasVolumes = false
+	w.mu.Unlock()
+	return nil
 }
 
 // dropSandbox removes a sandbox however much of it there is. It is safe without

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
@@ -22,9 +21,7 @@ import (
 )
 
 // sweep removes what belongs to no Pod of the store: what a crash left, or what
-// was the Pods' of a state file that is gone. It does not search the log
-// directory, which a kubelet or another agent may use too: a Pod's logs go before
-// its directory, so whoever has logs is found by that.
+// was the Pods' of a state file that is gone.
 func (m *Manager) sweep(ctx context.Context, pods map[types.UID]*corev1.Pod) error {
 	orphans := make(map[string]*corev1.Pod)
 	add := func(uid, namespace, name string) {
@@ -57,6 +54,9 @@ func (m *Manager) sweep(ctx context.Context, pods map[types.UID]*corev1.Pod) err
 	uids = append(uids, entries(m.cfg.NetnsDir)...)
 	for _, uid := range uids {
 		add(uid, "", "")
+	}
+	for _, pod := range m.ownLogs() {
+		add(string(pod.UID), pod.Namespace, pod.Name)
 	}
 	for uid, pod := range orphans {
 		m.cfg.Log.Info("removing what is left of a Pod that is gone", "uid", uid, "pod", pod.Namespace+"/"+pod.Name)
@@ -112,6 +112,18 @@ func (m *Manager) removeAll(ctx context.Context, pod *corev1.Pod) error {
 // directory. While a volume's tear-down fails nothing is removed: it may still be
 // mounted.
 func (m *Manager) removeFiles(ctx context.Context, pod *corev1.Pod) error {
+	if err := m.removeVolumes(ctx, pod); err != nil {
+		return err
+	}
+	if err := m.removeLogs(pod); err != nil {
+		return err
+	}
+	return os.RemoveAll(filepath.Join(m.cfg.PodsDir, string(pod.UID)))
+}
+
+// removeVolumes takes the volumes down, with the Pod's /dev/shm, and lets go of the
+// images that are some.
+func (m *Manager) removeVolumes(ctx context.Context, pod *corev1.Pod) error {
 	dir := filepath.Join(m.cfg.PodsDir, string(pod.UID))
 	if err := m.cfg.Volumes.Teardown(ctx, volumes.Pod{UID: string(pod.UID), Namespace: pod.Namespace, Name: pod.Name, Dir: dir}); err != nil {
 		return err
@@ -123,22 +135,6 @@ func (m *Manager) removeFiles(ctx context.Context, pod *corev1.Pod) error {
 	if mounted, err := isTmpfs(shm); err == nil && mounted {
 		if err := unix.Unmount(shm, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
 			return fmt.Errorf("unmount %s: %w", shm, err)
-		}
-	}
-	if err := m.removeLogs(pod); err != nil {
-		return err
-	}
-	return os.RemoveAll(dir)
-}
-
-// removeLogs removes the Pod's log directory; without the Pod's name it is found
-// by the UID at its end.
-func (m *Manager) removeLogs(pod *corev1.Pod) error {
-	for _, name := range entries(m.cfg.LogDir) {
-		if strings.HasSuffix(name, "_"+string(pod.UID)) {
-			if err := os.RemoveAll(filepath.Join(m.cfg.LogDir, name)); err != nil {
-				return err
-			}
 		}
 	}
 	return nil

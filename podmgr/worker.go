@@ -6,6 +6,7 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"os"
 	"sync"
 	"time"
 
@@ -47,6 +48,8 @@ type worker struct {
 	sources      sources
 	changed      chan struct{} // closed and replaced at every wake-up
 	gone         bool          // Finish is done
+	hasVolumes   bool          // or may have
+	reclaim      bool          // see plan.Input
 
 	last corev1.PodStatus // only run touches it
 
@@ -86,6 +89,8 @@ func newWorker(m *Manager, pod *corev1.Pod) *worker {
 		last:     *pod.Status.DeepCopy(),
 		hashes:   containerHashes(pod),
 	}
+	_, err := os.Lstat(m.facts.podDir(pod))
+	w.hasVolumes = err == nil
 	w.sources.refs = referencesOf(pod)
 	if m.cfg.Tokens != nil {
 		w.tokens = &podTokens{maker: m.cfg.Tokens, due: w.tokenDue}
@@ -302,6 +307,8 @@ func (w *worker) do(ctx context.Context, pod *corev1.Pod, s *step) error {
 		return w.resize(ctx, pod)
 	case plan.RemoveContainer:
 		return w.removeContainer(ctx, pod, a)
+	case plan.RemoveVolumes:
+		return w.removeVolumes(ctx, pod)
 	case plan.Finish:
 		return w.finish(ctx, pod)
 	}

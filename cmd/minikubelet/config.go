@@ -44,6 +44,7 @@ func (g *global) flags(cmd *cobra.Command) {
 	f.StringVar(&g.flag.LogMaxSize, "log-max-size", d.LogMaxSize, "size at which a container's log is rotated")
 	f.IntVar(&g.flag.LogMaxFiles, "log-max-files", d.LogMaxFiles, "files that a container's log may have")
 	f.IntVar(&g.flag.MaxPods, "max-pods", d.MaxPods, "Pods that may be there at the same time")
+	f.IntVar(&g.flag.TerminatedPodGCThreshold, "terminated-pod-gc-threshold", d.TerminatedPodGCThreshold, "ended Pods that are kept; 0 for all")
 	f.Int64Var(&g.flag.PodPidsLimit, "pod-pids-limit", 0, "processes that a Pod may have (default no limit)")
 	f.StringVar(&g.flag.ReservedCPU, "reserved-cpu", "", "CPU kept back for the machine, like 250m")
 	f.StringVar(&g.flag.ReservedMemory, "reserved-memory", "", "memory kept back for the machine, like 256Mi")
@@ -97,9 +98,10 @@ func fields(to, from *agent.Config) map[string]func() {
 		"shutdown-grace-period-critical-pods":   func() { to.ShutdownGracePeriodCriticalPods = from.ShutdownGracePeriodCriticalPods },
 		"shutdown-grace-period-by-pod-priority": func() { to.ShutdownGracePeriodByPodPriority = from.ShutdownGracePeriodByPodPriority },
 		"ids-per-pod":                           func() { to.IDsPerPod = from.IDsPerPod }, "pod-ids": func() { to.PodIDs = from.PodIDs },
-		"seccomp-default":        func() { to.SeccompDefault = from.SeccompDefault },
-		"allowed-unsafe-sysctls": func() { to.AllowedUnsafeSysctls = from.AllowedUnsafeSysctls },
-		"compat-syscalls":        func() { to.CompatSyscalls = from.CompatSyscalls }, "allowed-host-paths": func() { to.AllowedHostPaths = from.AllowedHostPaths },
+		"terminated-pod-gc-threshold":           func() { to.TerminatedPodGCThreshold = from.TerminatedPodGCThreshold },
+		"seccomp-default":                       func() { to.SeccompDefault = from.SeccompDefault },
+		"allowed-unsafe-sysctls":                func() { to.AllowedUnsafeSysctls = from.AllowedUnsafeSysctls },
+		"compat-syscalls":                       func() { to.CompatSyscalls = from.CompatSyscalls }, "allowed-host-paths": func() { to.AllowedHostPaths = from.AllowedHostPaths },
 	}
 }
 

@@ -41,7 +41,7 @@
 //	images.go   pulls and their back-off
 //	ended.go    the node ends the Pod: shutdown, eviction, preemption
 //	end.go      stopping everything: deletion, terminal phase, deadline
-//	tidy.go     remains of earlier attempts
+//	tidy.go     remains of earlier attempts, and of a Pod that is over
 //	status.go, containers.go, phase.go, conditions.go   what is reported
 //	summary.go  the STATUS column
 package plan

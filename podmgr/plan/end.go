@@ -44,8 +44,8 @@ func (v *view) startTime() time.Time {
 }
 
 // shutDown stops all containers, then removes the sandbox. In a deleted Pod the
-// containers' records go, too, and then the Pod itself; otherwise they stay for
-// whoever wants to read their logs.
+// containers' records go, too, and then the Pod itself; otherwise the last ones stay
+// for whoever wants to read their logs.
 func (v *view) shutDown(d *draft) {
 	v.clearJunk(d)
 	for _, m := range v.members() {
@@ -63,6 +63,9 @@ func (v *view) shutDown(d *draft) {
 		}
 	}
 	if !v.deleted() {
+		if terminal(v.Last.Phase) {
+			v.rest(d)
+		}
 		return
 	}
 	gone := true

@@ -133,6 +133,10 @@ func (j *judge) allowed(a Action) error {
 		if j.over() || len(j.sandboxes) == 0 || j.sandboxes[len(j.sandboxes)-1].State != Running {
 			return fmt.Errorf("there is nothing to be resized")
 		}
+	case RemoveVolumes:
+		if !terminal(j.last.Phase) || len(j.sandboxes) > 0 || slices.ContainsFunc(j.containers, func(c Container) bool { return c.State == Running || c.State == Created }) {
+			return fmt.Errorf("they may still be used")
+		}
 	case Finish:
 		if len(j.containers)+len(j.sandboxes) > 0 {
 			return fmt.Errorf("something is still there")

@@ -35,6 +35,7 @@ import (
 //	lost a              every record of it is gone
 //	probe a liveness fails            what a probe of a came to
 //	stranger            a container runs in the Pod that its spec does not have
+//	reclaim             the node needs room on its disk
 //	delete grace=30
 //	refuse OutOfcpu message… | admit
 //	end Evicted grace=1 [keep-success] [quiet]   the node ends it; quiet: without DisruptionTarget
@@ -161,6 +162,8 @@ func (s *story) run(d *datadriven.TestData) {
 			}
 		}
 		s.containers = kept
+	case "reclaim":
+		s.reclaim = true
 	case "agent":
 		s.agentRestarts()
 	case "reboot":

@@ -32,9 +32,24 @@ func (v *view) tidy(d *draft) {
 	if len(d.actions) > 0 || len(v.Seen.Busy) > 0 {
 		return
 	}
+	v.removeRecords(d, func(m *member, c *Container) bool { return c == m.ran || c == m.before && m.running() })
+}
+
+// rest is how a Pod lies that is over and that nobody deletes: without volumes, as in
+// the kubelet (SyncTerminatedPod), and with the last record of each container, or none
+// where the node needs the room (containerGC.DeleteAllUnusedContainers).
+func (v *view) rest(d *draft) {
+	if v.Seen.Volumes {
+		d.do(Action{Kind: RemoveVolumes})
+	}
+	v.removeRecords(d, func(m *member, c *Container) bool { return c == m.ran && !v.Reclaim })
+}
+
+// removeRecords removes those that were reported, but for those that are kept.
+func (v *view) removeRecords(d *draft, keep func(*member, *Container) bool) {
 	for _, m := range v.members() {
 		for _, c := range m.records() {
-			if c != m.ran && (c != m.before || !m.running()) && reported(m, c) {
+			if !keep(m, c) && reported(m, c) {
 				v.remove(d, c)
 			}
 		}

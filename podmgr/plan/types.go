@@ -26,6 +26,9 @@ type Input struct {
 	// Ended is set when the node ends the Pod, and stays set. It has no effect on a
 	// Pod whose terminal phase was reported.
 	Ended *End
+	// Reclaim is set when the node needs the room that the Pod's records take: with it, a
+	// Pod that is over keeps none of them.
+	Reclaim bool
 	// Seen is what the runtime says.
 	Seen Seen
 	// Now is the time of the decision.
@@ -68,6 +71,8 @@ type Seen struct {
 	Sandboxes []Sandbox
 	// Containers of the Pod, in any order, records of ended ones included.
 	Containers []Container
+	// Volumes of the Pod are set up, or may be.
+	Volumes bool
 	// Images by the image reference as it stands in the Pod's spec.
 	Images map[string]Image
 	// Failures of the last attempt to do something, by the key of the action
@@ -246,6 +251,8 @@ const (
 	Resize Kind = "resize"
 	// RemoveContainer: remove a container's record and file system.
 	RemoveContainer Kind = "remove container"
+	// RemoveVolumes: a Pod that is over needs its volumes no longer.
+	RemoveVolumes Kind = "remove volumes"
 	// Finish: a deleted Pod has nothing left; its volumes, cgroup, logs and
 	// record may go.
 	Finish Kind = "finish"
@@ -281,7 +288,7 @@ type Action struct {
 // key never run at the same time.
 func (a Action) Key() string {
 	switch a.Kind {
-	case CreateSandbox, RemoveSandbox, Finish:
+	case CreateSandbox, RemoveSandbox, RemoveVolumes, Finish:
 		return "sandbox"
 	case PullImage:
 		return "image " + a.Image

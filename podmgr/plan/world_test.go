@@ -38,6 +38,8 @@ type world struct {
 	waits      bool              // what fails waits for an object
 	hash       map[string]string // of what is being created
 	pending    *PendingResize
+	volumes    bool
+	reclaim    bool
 	finished   bool
 }
 
@@ -58,12 +60,12 @@ func newWorld(pod *corev1.Pod) *world {
 func (w *world) input() Input {
 	in := Input{
 		Pod: w.pod, Last: *w.last.DeepCopy(), Refused: w.refused, Ended: w.ended, Now: w.now,
-		Pending: w.pending, Size: w.size(),
+		Pending: w.pending, Size: w.size(), Reclaim: w.reclaim,
 		QOSClass: corev1.PodQOSBestEffort, Hashes: w.hashes, Node: Node{HostIPs: []string{"192.0.2.1"}},
 		Seen: Seen{
 			Sandboxes:  append([]Sandbox{}, w.sandboxes...),
 			Containers: append([]Container{}, w.containers...),
-			Images:     w.images, Failures: w.failures, Busy: map[string]bool{},
+			Images:     w.images, Failures: w.failures, Busy: map[string]bool{}, Volumes: w.volumes,
 		},
 	}
 	for k := range w.busy {
@@ -88,6 +90,7 @@ func (w *world) begin(a Action) {
 	w.busy[a.Key()] = a
 	switch a.Kind {
 	case CreateSandbox:
+		w.volumes = true
 		if w.sandbox(a.Attempt) == nil {
 			w.sandboxes = append(w.sandboxes, Sandbox{ID: fmt.Sprintf("sandbox-%d", a.Attempt), Attempt: a.Attempt, State: Created, CreatedAt: w.now, Size: w.size()})
 		}
@@ -164,6 +167,8 @@ func (w *world) complete(key string) {
 				break
 			}
 		}
+	case RemoveVolumes:
+		w.volumes = false
 	case Finish:
 		w.finished = true
 	}

@@ -5,6 +5,7 @@ package pressure
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +23,8 @@ import (
 //	look memory.available=50Mi/1Gi …   what is left of what there is
 //	advance 10s
 //	admit name                         would it be taken now?
+//	ended name at=3s reason=Evicted    a Pod that was made so long after the beginning is over
+//	keep 2                             who goes so that no more stay
 //	preempt name cpu=500 memory=…      who goes so that it has what it misses
 func TestStories(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
@@ -36,6 +39,7 @@ type story struct {
 	state      State
 	conditions []corev1.NodeConditionType
 	pods       []Candidate
+	ended      []*corev1.Pod
 	now        time.Time
 }
 
@@ -61,6 +65,10 @@ func (s *story) run(t *testing.T, d *datadriven.TestData) string {
 		return "yes\n"
 	case "preempt":
 		return s.preempt(t, d)
+	case "ended":
+		s.ended = append(s.ended, endedPod(t, d))
+	case "keep":
+		return s.keep(t, d)
 	default:
 		d.Fatalf(t, "unknown command")
 	}
@@ -94,6 +102,38 @@ func (s *story) node(t *testing.T, d *datadriven.TestData) string {
 		return err.Error() + "\n"
 	}
 	return ""
+}
+
+// endedPod is Failed if it has a reason.
+func endedPod(t *testing.T, d *datadriven.TestData) *corev1.Pod {
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: d.CmdArgs[0].Key}, Status: corev1.PodStatus{Phase: corev1.PodSucceeded}}
+	for _, a := range d.CmdArgs[1:] {
+		switch a.Key {
+		case "at":
+			after, err := time.ParseDuration(a.Vals[0])
+			if err != nil {
+				d.Fatalf(t, "%v", err)
+			}
+			pod.CreationTimestamp = metav1.NewTime(time.Unix(0, 0).Add(after))
+		case "reason":
+			pod.Status.Phase, pod.Status.Reason = corev1.PodFailed, a.Vals[0]
+		default:
+			d.Fatalf(t, "unknown option %s", a.Key)
+		}
+	}
+	return pod
+}
+
+func (s *story) keep(t *testing.T, d *datadriven.TestData) string {
+	max, err := strconv.Atoi(d.CmdArgs[0].Key)
+	if err != nil {
+		d.Fatalf(t, "%v", err)
+	}
+	names := []string{"gone:"}
+	for _, pod := range Surplus(s.ended, max) {
+		names = append(names, pod.Name)
+	}
+	return strings.Join(names, " ") + "\n"
 }
 
 func makePod(t *testing.T, d *datadriven.TestData) Candidate {

@@ -134,7 +134,7 @@ spec:
   restartPolicy: OnFailure
   containers:
   - {name: main, image: busybox, imagePullPolicy: IfNotPresent, volumeMounts: [{name: v, mountPath: /v}],
-     command: [sh, -c, "echo try; test -e /v/x && { sleep 1; echo last; exit 0; }; touch /v/x; exit 1"]}
+     command: [sh, -c, "echo try; test -e /v/x && { until test -e /v/y; do sleep 0.1; done; echo last; exit 0; }; touch /v/x; exit 1"]}
   volumes: [{name: v, emptyDir: {}}]
 `)
 	n.awaitPhase("ticker", corev1.PodRunning)
@@ -158,6 +158,7 @@ spec:
 		return len(p.Status.ContainerStatuses) == 1 && p.Status.ContainerStatuses[0].RestartCount == 1
 	})
 	n.expect(`^try\n$`, "logs", "twice-n1", "--previous")
+	n.kubectl("exec", "twice-n1", "--", "touch", "/v/y") // once it is over, only the last attempt's log stays
 	n.expect(`^try\nlast\n$`, "logs", "-f", "twice-n1") // ends with the container
 }
 

@@ -3,6 +3,8 @@
 package podmgr
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -22,8 +24,11 @@ import (
 // Events is the store's name of the events' resource.
 const Events = "events"
 
+// component tells our events from those of others.
+const component = "minikubelet"
+
 const (
-	// eventsMax bounds the events at rest; the oldest go first.
+	// eventsMax bounds the events at rest, whoever made them; the oldest go first.
 	eventsMax = 1000
 	// eventsAge is how long an event is kept, as kube-apiserver's --event-ttl.
 	eventsAge = time.Hour
@@ -47,6 +52,8 @@ type recorder struct {
 	node  string
 	log   *slog.Logger
 	queue chan *corev1.Event
+	// others tells of new events that others have made.
+	others chan struct{}
 
 	mu    sync.Mutex
 	known map[string]*knownEvent // by what makes events the same
@@ -67,7 +74,7 @@ type knownEvent struct {
 }
 
 func newRecorder(s *store.Store, node string, log *slog.Logger) *recorder {
-	return &recorder{store: s, node: node, log: log, queue: make(chan *corev1.Event, eventsQueued), known: make(map[string]*knownEvent), alike: make(map[string]*similar)}
+	return &recorder{store: s, node: node, log: log, queue: make(chan *corev1.Event, eventsQueued), others: make(chan struct{}, 1), known: make(map[string]*knownEvent), alike: make(map[string]*similar)}
 }
 
 // record queues an event; it never blocks.
@@ -87,9 +94,9 @@ func (r *recorder) recordOf(ref corev1.ObjectReference, namespace, kind, reason,
 		ObjectMeta:     metav1.ObjectMeta{Namespace: namespace, Name: name, CreationTimestamp: now},
 		InvolvedObject: ref,
 		Type:           kind, Reason: reason, Message: message,
-		Source:         corev1.EventSource{Component: "minikubelet", Host: r.node},
+		Source:         corev1.EventSource{Component: component, Host: r.node},
 		FirstTimestamp: now, LastTimestamp: now, Count: 1,
-		ReportingController: "minikubelet", ReportingInstance: r.node,
+		ReportingController: component, ReportingInstance: r.node,
 	}
 	select {
 	case r.queue <- e:
@@ -148,10 +155,13 @@ func (r *recorder) tooMany(group, message string, now time.Time) bool {
 // start begins the background work; the returned function writes what is queued
 // and ends it.
 func (r *recorder) start() func() {
-	r.load()
-	quit, done := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
+	following, stop := context.WithCancel(context.Background())
+	revision := r.load()
+	quit := make(chan struct{})
+	var both sync.WaitGroup
+	both.Go(func() { r.follow(following, revision) })
+	both.Go(func() {
+		defer stop()
 		aged := time.NewTimer(time.Hour)
 		defer aged.Stop()
 		for open := true; open; {
@@ -160,6 +170,8 @@ func (r *recorder) start() func() {
 			select {
 			case now := <-aged.C:
 				r.prune(now)
+			case <-r.others:
+				r.prune(time.Now())
 			case e := <-r.queue:
 				batch = append(batch, e)
 				select {
@@ -171,29 +183,95 @@ func (r *recorder) start() func() {
 			}
 			r.writeAll(append(batch, r.queued()...))
 		}
-	}()
-	return func() { close(quit); <-done }
+	})
+	return func() { close(quit); both.Wait() }
 }
 
-// load finds the events that an earlier agent left.
-func (r *recorder) load() {
-	_, err := r.store.List(Events, "", func(data store.Data) error {
+// load finds the events that an earlier agent left, and those of others. It returns
+// the revision at which they were there.
+func (r *recorder) load() uint64 {
+	now := time.Now()
+	revision, err := r.store.List(Events, "", func(data store.Data) error {
 		var e corev1.Event
 		if err := data.Into(&e); err != nil {
 			return err
 		}
-		key := sameness(e.InvolvedObject, e.Type, e.Reason, e.Message)
-		if strings.HasPrefix(e.Message, combined) {
-			key = likeness(e.InvolvedObject, e.Type, e.Reason)
-		}
-		if r.known[key] != nil { // told again before this was read: each is pruned
-			key += "\x00" + e.Name
-		}
-		r.known[key] = &knownEvent{e.Namespace, e.Name, e.LastTimestamp.Time}
+		r.notice(&e, lastSeen(&e, now))
 		return nil
 	})
 	if err != nil {
 		r.log.Warn("cannot read the stored events", "err", err)
+	}
+	return revision
+}
+
+// lastSeen is when an event happened last, or was made, and at the latest now.
+func lastSeen(e *corev1.Event, now time.Time) time.Time {
+	last := e.CreationTimestamp.Time
+	for _, at := range []time.Time{e.LastTimestamp.Time, e.EventTime.Time} {
+		if at.After(last) {
+			last = at
+		}
+	}
+	if e.Series != nil && e.Series.LastObservedTime.After(last) {
+		last = e.Series.LastObservedTime.Time
+	}
+	if last.After(now) {
+		return now
+	}
+	return last
+}
+
+// foreign is the key of an event of others, which is counted with none of ours.
+func foreign(e metav1.Object) string { return "\x00" + e.GetNamespace() + "/" + e.GetName() }
+
+// notice counts a stored event among those that are bounded.
+func (r *recorder) notice(e *corev1.Event, last time.Time) {
+	key := foreign(e)
+	if e.Source.Component == component {
+		key = sameness(e.InvolvedObject, e.Type, e.Reason, e.Message)
+		if strings.HasPrefix(e.Message, combined) {
+			key = likeness(e.InvolvedObject, e.Type, e.Reason)
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if k := r.known[key]; k != nil && k.name != e.Name { // told again before this was read: each is pruned
+		key += "\x00" + e.Name
+	}
+	r.known[key] = &knownEvent{e.Namespace, e.Name, last}
+}
+
+// follow takes note of what others make of events, from a revision on, until ctx ends.
+// There is nobody else who bounds those.
+func (r *recorder) follow(ctx context.Context, revision uint64) {
+	w := r.store.Watch(Events, revision)
+	defer func() { w.Close() }()
+	for {
+		e, err := w.Next(ctx)
+		switch {
+		case errors.Is(err, store.ErrTooOld):
+			w.Close()
+			w = r.store.Watch(Events, r.load())
+		case err != nil:
+			return
+		case e.Object.(*corev1.Event).Source.Component == component:
+		case e.Type == store.Deleted:
+			r.mu.Lock()
+			delete(r.known, foreign(e.Object))
+			r.mu.Unlock()
+		default:
+			r.notice(e.Object.(*corev1.Event), time.Now())
+			r.wake()
+		}
+	}
+}
+
+// wake has the background work look whether there are too many.
+func (r *recorder) wake() {
+	select {
+	case r.others <- struct{}{}:
+	default:
 	}
 }
 

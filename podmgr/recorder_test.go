@@ -136,3 +136,48 @@ func TestEventsAreBoundedInNumber(t *testing.T) {
 		t.Errorf("the oldest goes in %v", wait)
 	}
 }
+
+// Events that others make over the API count, too, and go as ours do; those that they
+// remove count no more.
+func TestEventsOfOthersAreBounded(t *testing.T) {
+	s, err := store.Open(filepath.Join(t.TempDir(), "state.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	other := func(name string) *corev1.Event {
+		return &corev1.Event{
+			TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Event"}, ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name},
+			Source: corev1.EventSource{Component: "controller"}, Reason: "Made", Message: "message",
+		}
+	}
+	r := newRecorder(s, "n", slog.New(slog.DiscardHandler))
+	stop := r.start()
+	defer stop()
+	for i := range eventsMax {
+		r.notice(other(fmt.Sprint("before-", i)), time.Now())
+	}
+	for _, name := range []string{"a", "b"} {
+		if err := s.Create(Events, other(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Delete(Events, other("b")); err != nil {
+		t.Fatal(err)
+	}
+	known := func() (number int, a, b bool) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return len(r.known), r.known[foreign(other("a"))] != nil, r.known[foreign(other("b"))] != nil
+	}
+	for {
+		if number, a, b := known(); number <= eventsMax && a && !b {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	r.prune(time.Now().Add(eventsAge + time.Minute))
+	if left := stored(t, s); len(left) != 0 {
+		t.Errorf("%d events are kept beyond their time", len(left))
+	}
+}

@@ -159,7 +159,7 @@ spec:
 	})
 	n.expect(`^try\n$`, "logs", "twice-n1", "--previous")
 	n.kubectl("exec", "twice-n1", "--", "touch", "/v/y") // once it is over, only the last attempt's log stays
-	n.expect(`^try\nlast\n$`, "logs", "-f", "twice-n1") // ends with the container
+	n.expect(`^try\nlast\n$`, "logs", "-f", "twice-n1")  // ends with the container
 }
 
 func TestKubectlWrites(t *testing.T) {

@@ -98,10 +98,10 @@ func fields(to, from *agent.Config) map[string]func() {
 		"shutdown-grace-period-critical-pods":   func() { to.ShutdownGracePeriodCriticalPods = from.ShutdownGracePeriodCriticalPods },
 		"shutdown-grace-period-by-pod-priority": func() { to.ShutdownGracePeriodByPodPriority = from.ShutdownGracePeriodByPodPriority },
 		"ids-per-pod":                           func() { to.IDsPerPod = from.IDsPerPod }, "pod-ids": func() { to.PodIDs = from.PodIDs },
-		"terminated-pod-gc-threshold":           func() { to.TerminatedPodGCThreshold = from.TerminatedPodGCThreshold },
-		"seccomp-default":                       func() { to.SeccompDefault = from.SeccompDefault },
-		"allowed-unsafe-sysctls":                func() { to.AllowedUnsafeSysctls = from.AllowedUnsafeSysctls },
-		"compat-syscalls":                       func() { to.CompatSyscalls = from.CompatSyscalls }, "allowed-host-paths": func() { to.AllowedHostPaths = from.AllowedHostPaths },
+		"terminated-pod-gc-threshold": func() { to.TerminatedPodGCThreshold = from.TerminatedPodGCThreshold },
+		"seccomp-default":             func() { to.SeccompDefault = from.SeccompDefault },
+		"allowed-unsafe-sysctls":      func() { to.AllowedUnsafeSysctls = from.AllowedUnsafeSysctls },
+		"compat-syscalls":             func() { to.CompatSyscalls = from.CompatSyscalls }, "allowed-host-paths": func() { to.AllowedHostPaths = from.AllowedHostPaths },
 	}
 }
 

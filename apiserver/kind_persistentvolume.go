@@ -9,7 +9,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	"k8s.io/kubernetes/pkg/apis/core"
 	upstream "k8s.io/kubernetes/pkg/apis/core/v1"
 	"k8s.io/kubernetes/pkg/apis/core/validation"
 	"k8s.io/utils/ptr"
@@ -22,7 +21,7 @@ func persistentVolumeKind() *kind {
 	k := declare[corev1.PersistentVolume, corev1.PersistentVolumeList](&kind{
 		version: "v1", name: "persistentvolumes", singular: "persistentvolume", kind: "PersistentVolume", short: []string{"pv"},
 		verbs: allVerbs, types: corev1.AddToScheme,
-		strategy: byRules(persistentVolumeRules(), func(o, old store.Object) {
+		strategy: byRules(api.PersistentVolumeRules(), func(o, old store.Object) {
 			v := o.(*corev1.PersistentVolume)
 			v.Status = corev1.PersistentVolumeStatus{Phase: corev1.VolumePending, LastPhaseTransitionTime: ptr.To(metav1.Now().Rfc3339Copy())}
 			if old != nil {
@@ -65,16 +64,6 @@ func persistentVolumeKind() *kind {
 		return api.RulesOf(nil, upstream.Convert_v1_PersistentVolume_To_core_PersistentVolume, nil, validation.ValidatePersistentVolumeStatusUpdate).Update(v, old), nil
 	})}
 	return k
-}
-
-func persistentVolumeRules() api.Rules {
-	return api.RulesOf(upstream.SetObjectDefaults_PersistentVolume, upstream.Convert_v1_PersistentVolume_To_core_PersistentVolume,
-		func(v *core.PersistentVolume) field.ErrorList {
-			return validation.ValidatePersistentVolume(v, validation.ValidationOptionsForPersistentVolume(v, nil))
-		},
-		func(v, old *core.PersistentVolume) field.ErrorList {
-			return validation.ValidatePersistentVolumeUpdate(v, old, validation.ValidationOptionsForPersistentVolume(v, old))
-		})
 }
 
 // accessModes are the short names that kubectl shows, in the order in which it

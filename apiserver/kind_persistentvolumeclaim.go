@@ -19,7 +19,7 @@ func persistentVolumeClaimKind() *kind {
 	k := declare[corev1.PersistentVolumeClaim, corev1.PersistentVolumeClaimList](&kind{
 		version: "v1", name: "persistentvolumeclaims", singular: "persistentvolumeclaim", kind: "PersistentVolumeClaim", short: []string{"pvc"},
 		namespaced: true, verbs: allVerbs, types: corev1.AddToScheme, complete: (*Server).completeClaim, admit: (*Server).admitClaim,
-		strategy: byRules(persistentVolumeClaimRules(), func(o, old store.Object) {
+		strategy: byRules(api.PersistentVolumeClaimRules(), func(o, old store.Object) {
 			c := o.(*corev1.PersistentVolumeClaim)
 			c.Status = corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimPending}
 			if old != nil {
@@ -59,16 +59,6 @@ func persistentVolumeClaimKind() *kind {
 		return persistentVolumeClaimStatusRules().Update(c, old), nil
 	})}
 	return k
-}
-
-func persistentVolumeClaimRules() api.Rules {
-	return api.RulesOf(upstream.SetObjectDefaults_PersistentVolumeClaim, upstream.Convert_v1_PersistentVolumeClaim_To_core_PersistentVolumeClaim,
-		func(c *core.PersistentVolumeClaim) field.ErrorList {
-			return validation.ValidatePersistentVolumeClaim(c, validation.ValidationOptionsForPersistentVolumeClaim(c, nil))
-		},
-		func(c, old *core.PersistentVolumeClaim) field.ErrorList {
-			return validation.ValidatePersistentVolumeClaimUpdate(c, old, validation.ValidationOptionsForPersistentVolumeClaim(c, old))
-		})
 }
 
 func persistentVolumeClaimStatusRules() api.Rules {

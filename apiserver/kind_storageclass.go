@@ -6,8 +6,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	upstream "k8s.io/kubernetes/pkg/apis/storage/v1"
-	"k8s.io/kubernetes/pkg/apis/storage/validation"
 	"k8s.io/utils/ptr"
 
 	"github.com/minikubelet/minikubelet/api"
@@ -18,8 +16,7 @@ func storageClassKind() *kind {
 	return declare[storagev1.StorageClass, storagev1.StorageClassList](&kind{
 		group: storagev1.GroupName, version: "v1", name: "storageclasses", singular: "storageclass", kind: "StorageClass", short: []string{"sc"},
 		verbs: allVerbs, types: storagev1.AddToScheme,
-		strategy: byRules(api.RulesOf(upstream.SetObjectDefaults_StorageClass, upstream.Convert_v1_StorageClass_To_storage_StorageClass,
-			validation.ValidateStorageClass, validation.ValidateStorageClassUpdate), nil),
+		strategy: byRules(api.StorageClassRules(), nil),
 		columns: []metav1.TableColumnDefinition{
 			column("Name", "string", 0, "Name of the StorageClass."),
 			column("Provisioner", "string", 0, "Who makes its volumes."),

@@ -53,14 +53,14 @@ func newBesideObjects(c *socket.Client) *besideObjects {
 // of that name is there already; only a namespace that is there serves as it is.
 func (b *besideObjects) create(ctx context.Context, nodeName string, o RunOptions, c *Console) ([]*corev1.Pod, error) {
 	for i := range o.Objects {
-		if kind, meta := o.Objects[i].Kind, o.Objects[i].Other; kind.Namespaced {
-			if err := b.free(ctx, kind.Resource, meta); err != nil {
+		if kind, meta := o.Objects[i].Kind, o.Objects[i].Other; kind.Namespaced || kind.KeepsData() {
+			if err := b.free(ctx, kind, meta); err != nil {
 				return nil, err
 			}
 		}
 	}
 	for _, pod := range o.Pods {
-		if err := b.free(ctx, "pods", pod); err != nil {
+		if err := b.freeName(ctx, "pods", pod); err != nil {
 			return nil, err
 		}
 	}
@@ -69,7 +69,7 @@ func (b *besideObjects) create(ctx context.Context, nodeName string, o RunOption
 			if o.Objects[i].Kind.Kind != kind.Kind {
 				continue
 			}
-			if err := b.make(ctx, kind.Resource, o.Objects[i].Other, kind.New(), nil, c); err != nil {
+			if err := b.makeOther(ctx, &kind, o.Objects[i].Other, c); err != nil {
 				return nil, err
 			}
 		}
@@ -92,8 +92,43 @@ func (b *besideObjects) create(ctx context.Context, nodeName string, o RunOption
 	return pods, nil
 }
 
-// free is why something of an object's name cannot be made.
-func (b *besideObjects) free(ctx context.Context, resource string, o api.Meta) error {
+// free is why an object cannot be made and none of its name serves.
+func (b *besideObjects) free(ctx context.Context, kind *api.ManifestKind, o api.Meta) error {
+	have := kind.New()
+	err := b.client.Get(ctx, kind.GroupResource(), o.GetNamespace(), o.GetName(), have)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		return err
+	}
+	if reused, why := reuse(kind, o.DeepCopyObject().(api.Meta), have); reused {
+		return why
+	}
+	return b.freeName(ctx, kind.GroupResource(), o)
+}
+
+// makeOther creates an object that is no Pod. What leads to data serves if it is there,
+// and is left with the namespace that it is in, unless it is to be removed.
+func (b *besideObjects) makeOther(ctx context.Context, kind *api.ManifestKind, o api.Meta, c *Console) error {
+	resource, have := kind.GroupResource(), kind.New()
+	err := b.make(ctx, resource, o, have, nil, c)
+	if apierrors.IsAlreadyExists(err) && kind.KeepsData() { // free has seen that it serves
+		if err = b.client.Get(ctx, resource, o.GetNamespace(), o.GetName(), have); err == nil {
+			b.all = append(b.all, besideObject{resource, o.GetNamespace(), o.GetName(), have.GetUID()})
+		}
+	}
+	if kind.Stays(o) {
+		b.all = slices.DeleteFunc(b.all, func(made besideObject) bool {
+			return made.resource == resource && made.namespace == o.GetNamespace() && made.name == o.GetName() ||
+				made.resource == "namespaces" && made.name == o.GetNamespace()
+		})
+	}
+	return err
+}
+
+// freeName is why something of an object's name cannot be made.
+func (b *besideObjects) freeName(ctx context.Context, resource string, o api.Meta) error {
 	var there metav1.PartialObjectMetadata
 	err := b.client.Get(ctx, resource, o.GetNamespace(), o.GetName(), &there)
 	if apierrors.IsNotFound(err) {
@@ -106,8 +141,12 @@ func (b *besideObjects) free(ctx context.Context, resource string, o api.Meta) e
 	if file := there.Annotations[annotationFile]; file != "" {
 		return fmt.Errorf("%s is there already, from the manifest %s: choose another name; nothing was changed", what, file)
 	}
-	return fmt.Errorf("%s is there already: choose another name, or remove it (kubectl delete -n %s %s %s); nothing was changed",
-		what, o.GetNamespace(), strings.TrimSuffix(resource, "s"), o.GetName())
+	in := ""
+	if o.GetNamespace() != "" {
+		in = "-n " + o.GetNamespace() + " "
+	}
+	return fmt.Errorf("%s is there already: choose another name, or remove it (kubectl delete %s%s %s); nothing was changed",
+		what, in, strings.TrimSuffix(resource, "s"), o.GetName())
 }
 
 // namespaces makes those that the objects and Pods are in and that are not there.

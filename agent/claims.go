@@ -23,12 +23,20 @@ func (c *Config) volumesDir() string {
 func (a *Agent) keepClaims(ctx context.Context) {
 	err := claims.PutClass(a.store)
 	if err == nil {
-		err = claims.Run(ctx, claims.Config{
-			Store: a.store, Node: a.cfg.NodeName, Dir: a.cfg.volumesDir(),
-			Tell: a.manager.Load().ObjectEvent, Remove: volumes.Remove, Log: a.log,
-		})
+		err = claims.Run(ctx, a.claims())
 	}
 	if err != nil {
 		a.log.Error("PersistentVolumeClaims no longer get volumes; restart the agent", "err", err)
+	}
+}
+
+// settleClaims removes the volumes of claims that are gone with the last Pods, when
+// Run has returned.
+func (a *Agent) settleClaims(ctx context.Context) error { return claims.Settle(ctx, a.claims()) }
+
+func (a *Agent) claims() claims.Config {
+	return claims.Config{
+		Store: a.store, Node: a.cfg.NodeName, Dir: a.cfg.volumesDir(),
+		Tell: a.manager.Load().ObjectEvent, Remove: volumes.Remove, Log: a.log,
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -29,8 +30,7 @@ func (f *fileObject) key() string {
 	return f.object.Kind.Resource + " " + o.GetNamespace() + "/" + o.GetName()
 }
 
-// syncObjects makes the store's ConfigMaps, Secrets and Namespaces as the good
-// files say.
+// syncObjects makes the store's objects that are no Pods as the good files say.
 func (m *manifests) syncObjects(paths []string) error {
 	wanted := make(map[string]*fileObject)
 	var errs []error
@@ -73,19 +73,19 @@ func (m *manifests) bringObject(f *fileObject) error {
 		return err
 	case have.GetDeletionTimestamp() != nil || have.GetAnnotations()[annotationHash] == string(f.hash):
 		return nil
-	case have.GetAnnotations()[annotationFile] == "" && have.GetAnnotations()[annotationAutomatic] == "":
+	case have.GetAnnotations()[annotationFile] == "" && have.GetAnnotations()[annotationAutomatic] == "" && !isKept(have):
 		m.tell(f.path, fmt.Sprintf("%s: there is already %s that is not from a file", f.path, f.key()))
 		return nil
 	}
-	o.SetUID(have.GetUID())
-	o.SetResourceVersion(have.GetResourceVersion())
-	o.SetCreationTimestamp(have.GetCreationTimestamp())
 	if mark := have.GetAnnotations()[annotationAutomatic]; mark != "" {
 		annotate(o, map[string]string{annotationAutomatic: mark})
 	}
-	kind.Rules.Default(o)
-	if len(kind.Rules.Update(o, have)) == 0 {
+	switch errs := kind.TakeOver(o, have); {
+	case len(errs) == 0:
 		return m.store.Update(kind.Resource, o)
+	case kind.KeepsData():
+		m.tell(f.path, fmt.Sprintf("%s: %s cannot be changed like this, and it is not made anew, for that would cost its data: %v", f.path, f.key(), errs.ToAggregate()))
+		return nil
 	}
 	if err := m.store.Delete(kind.Resource, have); err != nil {
 		return err
@@ -137,28 +137,50 @@ func (m *manifests) endObjects(kind *api.ManifestKind, wanted map[string]*fileOb
 		if file == "" || wanted[key] != nil || m.broken[file] || o.GetDeletionTimestamp() != nil {
 			continue
 		}
-		m.log.Info("removing an object: its manifest is gone", "object", key)
 		errs = append(errs, m.endObject(kind, o))
 	}
 	return errors.Join(errs...)
 }
 
-// endObject removes an object; a namespace goes with its contents, and one that is
-// always there stays as nobody's.
+// endObject removes an object. A namespace goes with its contents. What leads to data
+// stays as nobody's, and so does its namespace, and one that is always there.
 func (m *manifests) endObject(kind *api.ManifestKind, o api.Meta) error {
-	n, ok := o.(*corev1.Namespace)
-	switch {
-	case !ok:
-		return m.store.Delete(kind.Resource, o)
-	case n.Annotations[annotationAutomatic] != "":
-		for _, key := range []string{annotationFile, annotationHash, annotationSource} {
-			delete(n.Annotations, key)
-		}
-	default:
-		now := metav1.Now().Rfc3339Copy()
-		n.DeletionTimestamp, n.Status.Phase = &now, corev1.NamespaceTerminating
+	what := kind.Resource + " " + strings.TrimPrefix(o.GetNamespace()+"/"+o.GetName(), "/")
+	n, isNamespace := o.(*corev1.Namespace)
+	if isNamespace && n.Annotations[annotationAutomatic] != "" {
+		abandon(o)
+		return m.store.Update(kind.Resource, o)
 	}
-	return m.store.Update(kind.Resource, n)
+	stays := kind.Stays(o)
+	if isNamespace {
+		var err error
+		if stays, err = hasData(m.store, n.Name); err != nil {
+			return err
+		}
+	}
+	if stays {
+		m.log.Warn("the manifest of an object is gone; it stays with its data until it is removed over the API", "object", what)
+		keep(o, o.GetAnnotations()[annotationFile])
+		return m.store.Update(kind.Resource, o)
+	}
+	m.log.Info("removing an object: its manifest is gone", "object", what)
+	return removeObject(m.store, kind, o)
+}
+
+// removeObject removes an object, or marks it when others have to finish with it first.
+func removeObject(s *store.Store, kind *api.ManifestKind, o api.Meta) error {
+	n, isNamespace := o.(*corev1.Namespace)
+	switch {
+	case isNamespace:
+		n.Status.Phase = corev1.NamespaceTerminating
+	case len(o.GetFinalizers()) == 0:
+		return s.Delete(kind.Resource, o)
+	case o.GetDeletionTimestamp() != nil:
+		return nil
+	}
+	now := metav1.Now().Rfc3339Copy()
+	o.SetDeletionTimestamp(&now)
+	return s.Update(kind.Resource, o)
 }
 
 // objectsOf are all objects of a kind, the caller's own.
@@ -170,41 +192,4 @@ func objectsOf(s *store.Store, kind *api.ManifestKind) ([]api.Meta, error) {
 		return data.Into(o)
 	})
 	return out, err
-}
-
-// removeRunObjects removes what runs brought besides Pods.
-func removeRunObjects(s *store.Store) error {
-	var errs []error
-	for _, kind := range api.ManifestKinds() {
-		list, err := objectsOf(s, &kind)
-		errs = append(errs, err)
-		for _, o := range list {
-			if o.GetAnnotations()[annotationRun] != "" {
-				errs = append(errs, s.Delete(kind.Resource, o))
-			}
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// addRunObjects stores what a run's Pods use. A namespace that is there already
-// serves as it is; any other object that is there is an error.
-func addRunObjects(s *store.Store, objects []api.Object) error {
-	for _, kind := range api.ManifestKinds() {
-		for i := range objects {
-			if objects[i].Kind.Kind != kind.Kind {
-				continue
-			}
-			o := objects[i].Other.DeepCopyObject().(api.Meta)
-			annotate(o, map[string]string{annotationRun: metav1.Now().UTC().Format("2006-01-02T15:04:05Z")})
-			err := createObject(s, &kind, o)
-			if kind.Kind == "Namespace" && apierrors.IsAlreadyExists(err) {
-				err = nil
-			}
-			if err != nil {
-				return fmt.Errorf("%s %s/%s: %w", kind.Kind, o.GetNamespace(), o.GetName(), err)
-			}
-		}
-	}
-	return nil
 }

@@ -70,6 +70,8 @@ func (b *fileBench) have() string {
 			switch o := o.(type) {
 			case *corev1.ConfigMap:
 				text += fmt.Sprint(" ", o.Data)
+			case *corev1.PersistentVolumeClaim:
+				text += fmt.Sprint(" ", o.Spec.VolumeName, " ", o.Spec.Resources.Requests.Storage(), " ", o.Labels)
 			case *corev1.Secret:
 				text += fmt.Sprint(" ", string(o.Data["k"]))
 			}
@@ -133,4 +135,59 @@ func TestFilesDoNotTakeWhatIsAnothers(t *testing.T) {
 	if got, want := b.have(), "Namespace default; ConfigMap default/c map[]"; got != want {
 		t.Errorf("stored %s, not %s", got, want)
 	}
+}
+
+// TestFilesDoNotTakeData: a claim stays when its file goes, and its namespace with it;
+// the next file takes it over as it is bound; one that has to be another claim does not.
+func TestFilesDoNotTakeData(t *testing.T) {
+	b := newFileBench(t)
+	check := func(want string) {
+		t.Helper()
+		if got := b.have(); got != want {
+			t.Errorf("stored\n %s\nnot\n %s\n%s", got, want, b.log.String())
+		}
+	}
+	claim := func(size, meta string) string {
+		return "{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: c, namespace: x" + meta + "}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: " + size + "}}}}"
+	}
+	b.write("n.yaml", "{apiVersion: v1, kind: Namespace, metadata: {name: x}}")
+	b.write("a.yaml", claim("1Gi", ""))
+	check("Namespace x from n.yaml; PersistentVolumeClaim x/c  1Gi map[] from a.yaml")
+	var c corev1.PersistentVolumeClaim // as the controller binds it
+	if err := b.s.Get("persistentvolumeclaims", "x", "c", &c); err != nil {
+		t.Fatal(err)
+	}
+	c.Spec.VolumeName, c.Spec.StorageClassName, c.Status.Phase = "pv", new(string), corev1.ClaimBound
+	c.Finalizers = []string{"kubernetes.io/pvc-protection"}
+	c.Annotations["pv.kubernetes.io/bind-completed"] = "yes"
+	if err := b.s.Update("persistentvolumeclaims", &c); err != nil {
+		t.Fatal(err)
+	}
+	b.write("a.yaml", claim("1Gi", ", labels: {l: '1'}"))
+	check("Namespace x from n.yaml; PersistentVolumeClaim x/c pv 1Gi map[l:1] from a.yaml")
+	var after corev1.PersistentVolumeClaim
+	if err := b.s.Get("persistentvolumeclaims", "x", "c", &after); err != nil {
+		t.Fatal(err)
+	}
+	if after.UID != c.UID || len(after.Finalizers) != 1 || after.Annotations["pv.kubernetes.io/bind-completed"] != "yes" || after.Status.Phase != corev1.ClaimBound || after.Spec.StorageClassName == nil {
+		t.Errorf("the change of a label took more along: %+v", after)
+	}
+
+	for _, other := range []string{claim("2Gi", ""), strings.Replace(claim("1Gi", ""), "ReadWriteOnce", "ReadWriteMany", 1)} {
+		b.write("a.yaml", other)
+		check("Namespace x from n.yaml; PersistentVolumeClaim x/c pv 1Gi map[l:1] from a.yaml")
+	}
+	for _, want := range []string{"a claim from a manifest cannot grow", "spec is immutable after creation", "that would cost its data"} {
+		if !strings.Contains(b.log.String(), want) {
+			t.Errorf("it is not told that %s: %s", want, b.log.String())
+		}
+	}
+
+	b.write("a.yaml", "")
+	b.write("n.yaml", "")
+	check("Namespace x; PersistentVolumeClaim x/c pv 1Gi map[l:1]")
+	b.write("b.yaml", claim("1Gi", ", annotations: {minikubelet/when-removed: Delete}"))
+	check("Namespace x; PersistentVolumeClaim x/c pv 1Gi map[] from b.yaml")
+	b.write("b.yaml", "")
+	check("Namespace x; PersistentVolumeClaim x/c pv 1Gi map[] ending from b.yaml")
 }

@@ -30,6 +30,9 @@ func Plan(cfg Config, objects []api.Object) ([]podmgr.Preview, error) {
 	}
 	var pods []*corev1.Pod
 	for _, o := range objects {
+		if o.Pod == nil { // what Pods use is not looked up
+			continue
+		}
 		pod := o.Pod.DeepCopy()
 		file := o.File
 		if abs, err := filepath.Abs(file); err == nil {

@@ -40,6 +40,7 @@ func Run(ctx context.Context, cfg Config, o RunOptions, log *slog.Logger) (statu
 	if err := cfg.complete(); err != nil {
 		return 1, err
 	}
+	noteStaying(o.Objects, o.Console)
 	a, client, err := orBeside(ctx, &cfg, func() (*Agent, error) { return Open(ctx, cfg, o.Console.hooks(), log) })
 	switch {
 	case err != nil:
@@ -60,7 +61,7 @@ func Run(ctx context.Context, cfg Config, o RunOptions, log *slog.Logger) (statu
 		return 1, errors.Join(err, removeRunObjects(a.store))
 	}
 	status, err = a.runPods(ctx, o)
-	return status, errors.Join(err, removeRunObjects(a.store))
+	return status, errors.Join(err, removeRunObjects(a.store), a.settleClaims(context.WithoutCancel(ctx)))
 }
 
 func (a *Agent) importArchive(ctx context.Context, path string, c *Console) error {

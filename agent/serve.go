@@ -166,6 +166,9 @@ func StopPods(ctx context.Context, cfg Config, seconds *int64, log *slog.Logger)
 	if err := a.untilGone(ctx); err != nil {
 		return err
 	}
+	if err := a.settleClaims(ctx); err != nil {
+		return err
+	}
 	return a.leaveMachine(ctx)
 }
 

@@ -74,6 +74,7 @@ func (m *Manifest) check(d *decoded, nodeName string) {
 	}
 	if d.Pod == nil {
 		add(d.Kind.Rules.Create(d.Other))
+		add(d.Kind.checkMeta(d.Other))
 		return
 	}
 	refused, warnings := Unsupported(d.Pod, nodeName)
@@ -117,6 +118,12 @@ func (d *decoded) dropServerFields() []Problem {
 	case *corev1.Namespace:
 		dropped(!reflect.DeepEqual(o.Status, corev1.NamespaceStatus{}), "status")
 		o.Generation, o.Status = 0, corev1.NamespaceStatus{}
+	case *corev1.PersistentVolume:
+		dropped(!reflect.DeepEqual(o.Status, corev1.PersistentVolumeStatus{}), "status")
+		o.Generation, o.Status = 0, corev1.PersistentVolumeStatus{}
+	case *corev1.PersistentVolumeClaim:
+		dropped(!reflect.DeepEqual(o.Status, corev1.PersistentVolumeClaimStatus{}), "status")
+		o.Generation, o.Status = 0, corev1.PersistentVolumeClaimStatus{}
 	default:
 		o.SetGeneration(0)
 	}

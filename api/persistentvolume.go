@@ -22,10 +22,11 @@ func PersistentVolumeRules() Rules {
 }
 
 // keepVolume gives a volume of a manifest what the stored one has beyond it.
-func keepVolume(o, have Meta) {
+func keepVolume(o, have Meta) field.ErrorList {
 	v, old := o.(*corev1.PersistentVolume), have.(*corev1.PersistentVolume)
 	v.Status = old.Status
 	if r, was := v.Spec.ClaimRef, old.Spec.ClaimRef; was != nil && (r == nil || r.Namespace == was.Namespace && r.Name == was.Name && r.UID == "") {
 		v.Spec.ClaimRef = was
 	}
+	return nil
 }

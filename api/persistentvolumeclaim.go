@@ -22,7 +22,7 @@ func PersistentVolumeClaimRules() Rules {
 }
 
 // keepClaim gives a claim of a manifest what the stored one has beyond it.
-func keepClaim(o, have Meta) {
+func keepClaim(o, have Meta) field.ErrorList {
 	c, old := o.(*corev1.PersistentVolumeClaim), have.(*corev1.PersistentVolumeClaim)
 	c.Status = old.Status
 	if c.Spec.VolumeName == "" {
@@ -31,4 +31,8 @@ func keepClaim(o, have Meta) {
 	if c.Spec.StorageClassName == nil {
 		c.Spec.StorageClassName = old.Spec.StorageClassName
 	}
+	if c.Spec.Resources.Requests.Storage().Cmp(*old.Spec.Resources.Requests.Storage()) > 0 {
+		return field.ErrorList{field.Forbidden(field.NewPath("spec", "resources", "requests").Key("storage"), "a claim from a manifest cannot grow")}
+	}
+	return nil
 }

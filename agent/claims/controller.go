@@ -106,6 +106,22 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 }
 
+// Settle does what is to be done now and returns: for an agent that comes to its end,
+// whose last Pod is gone.
+func Settle(ctx context.Context, cfg Config) error {
+	c := &controller{Config: cfg, told: make(map[types.UID]note)}
+	for ctx.Err() == nil {
+		before := c.Store.Revision()
+		if err := c.sync(ctx); err != nil {
+			return err
+		}
+		if c.Store.Revision() == before {
+			return nil
+		}
+	}
+	return ctx.Err()
+}
+
 // matters tells whether a change can have something to do with a volume.
 func matters(e store.Event) bool {
 	switch e.Resource {
@@ -190,6 +206,10 @@ func (c *controller) claim(claim *corev1.PersistentVolumeClaim) error {
 			return nil
 		}
 		return unprotect(c.Store, claims, claim, protectClaim)
+	}
+	if c.ownerless(claim) {
+		claim.DeletionTimestamp = ptr.To(metav1.Now().Rfc3339Copy())
+		return c.Store.Update(claims, claim)
 	}
 	before := claim.DeepCopy()
 	if !slices.Contains(claim.Finalizers, protectClaim) {

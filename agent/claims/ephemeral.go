@@ -11,8 +11,7 @@ import (
 	"k8s.io/utils/ptr"
 )
 
-// makeEphemeral makes the claims of a Pod's ephemeral volumes. The Pod owns them:
-// the garbage collector removes them after it.
+// makeEphemeral makes the claims of a Pod's ephemeral volumes. The Pod owns them.
 func (c *controller) makeEphemeral(p *corev1.Pod) error {
 	if p.DeletionTimestamp != nil || p.Spec.NodeName == "" {
 		return nil
@@ -51,4 +50,12 @@ func (c *controller) makeEphemeral(p *corev1.Pod) error {
 		c.seen.claims = append(c.seen.claims, claim)
 	}
 	return nil
+}
+
+// ownerless tells the claim of an ephemeral volume whose Pod is gone. The API's garbage
+// collector would end it, too, where there is an API.
+func (c *controller) ownerless(claim *corev1.PersistentVolumeClaim) bool {
+	owner := metav1.GetControllerOf(claim)
+	return owner != nil && owner.APIVersion == "v1" && owner.Kind == "Pod" && slices.Contains(claim.Finalizers, protectClaim) &&
+		!slices.ContainsFunc(c.seen.pods, func(p *corev1.Pod) bool { return p.UID == owner.UID })
 }

@@ -21,9 +21,14 @@ import (
 // be asked.
 const followAgain = 200 * time.Millisecond
 
-// path is that of an object, or of a collection, of the core group.
+// path is that of an object, or of a collection. A resource outside of the core group
+// is called as kubectl has it, like storageclasses.storage.k8s.io; the version is v1.
 func path(resource, namespace, name string) string {
 	p := "/api/v1/"
+	resource, group, _ := strings.Cut(resource, ".")
+	if group != "" {
+		p = "/apis/" + group + "/v1/"
+	}
 	if namespace != "" {
 		p += "namespaces/" + url.PathEscape(namespace) + "/"
 	}
@@ -33,7 +38,7 @@ func path(resource, namespace, name string) string {
 	return p
 }
 
-// Get reads an object of the core group; an empty namespace is for kinds without.
+// Get reads an object; an empty namespace is for kinds without.
 func (c *Client) Get(ctx context.Context, resource, namespace, name string, into any) error {
 	return c.do(ctx, http.MethodGet, path(resource, namespace, name), nil, nil, into)
 }

@@ -95,6 +95,21 @@ func TestPlanCommand(t *testing.T) {
 	}
 }
 
+// What a manifest has beside Pods is no Pod.
+func TestPlanOfPodsAlone(t *testing.T) {
+	var out bytes.Buffer
+	cmd := root()
+	cmd.SetOut(&out)
+	cmd.SetArgs([]string{"plan", "--config", "/dev/null", "--data-dir", t.TempDir(), "-o", "json", "-f", "../../examples/data.yaml"})
+	if err := cmd.Execute(); err != nil {
+		t.Fatal(err)
+	}
+	var pods []podmgr.Preview
+	if err := json.Unmarshal(out.Bytes(), &pods); err != nil || len(pods) != 1 {
+		t.Errorf("%v, %d Pods: %s", err, len(pods), out.String())
+	}
+}
+
 func noSeccomp(t *testing.T) bool {
 	n, err := spec.DetectNode()
 	if err != nil {

@@ -3,13 +3,14 @@
 package apiserver
 
 import (
-	"bytes"
 	"compress/gzip"
 	"errors"
+	"io"
 	"net/http"
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/munnerz/goautoneg"
 	policyv1 "k8s.io/api/policy/v1"
@@ -106,11 +107,12 @@ const gzipMin = 128 << 10
 
 // answer writes an object. Its kind must be set.
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, f form, code int, o runtime.Object) error {
-	var b bytes.Buffer
-	if err := f.serializer().Encode(o, &b); err != nil {
+	b := bodies.Get().(*body)
+	if err := f.serializer().Encode(o, b); err != nil {
 		return apierrors.NewInternalError(err)
 	}
-	return writeBody(w, r, code, mediaType(f), b.Bytes())
+	b.sent(writeBody(w, r, code, mediaType(f), b.bytes))
+	return nil
 }
 
 func mediaType(f form) string {
@@ -126,25 +128,60 @@ func near(r *http.Request) bool {
 	return err != nil || from.Addr().Unmap().IsLoopback() // the socket's clients have no address
 }
 
-func writeBody(w http.ResponseWriter, r *http.Request, code int, kind string, body []byte) error {
+// bodies has what answers were made in, so that a large one leaves no garbage. What
+// is not used for a while is garbage then.
+var bodies = sync.Pool{New: func() any { return new(body) }}
+
+// body is an answer that is being made.
+type body struct{ bytes []byte }
+
+// Write is io.Writer's.
+func (b *body) Write(p []byte) (int, error) {
+	b.bytes = append(b.bytes, p...)
+	return len(p), nil
+}
+
+// bodyMost is what a body may have, in bytes, to be kept.
+const bodyMost = 4 << 20
+
+// sent gives a body back that was written. One that could not be is never used
+// again: HTTP/2 may still read it after the write has failed.
+func (b *body) sent(err error) {
+	if err == nil && cap(b.bytes) <= bodyMost {
+		b.bytes = b.bytes[:0]
+		bodies.Put(b)
+	}
+}
+
+// writeBody writes an answer, which is in parts. The error is that of writing: the
+// client may be gone.
+func writeBody(w http.ResponseWriter, r *http.Request, code int, kind string, body ...[]byte) error {
+	size := 0
+	for _, part := range body {
+		size += len(part)
+	}
 	h := w.Header()
 	h.Set("Content-Type", kind)
 	h.Set("Cache-Control", "no-cache, private")
 	h.Add("Vary", "Accept, Accept-Encoding")
-	if len(body) >= gzipMin && strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") && !near(r) {
+	to := io.Writer(w)
+	if size >= gzipMin && strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") && !near(r) {
 		h.Set("Content-Encoding", "gzip")
-		w.WriteHeader(code)
 		z, err := gzip.NewWriterLevel(w, gzip.BestSpeed)
 		if err != nil {
-			return nil // the level is valid
+			return err // the level is valid
 		}
-		_, _ = z.Write(body) // the client may be gone
-		_ = z.Close()
-		return nil
+		defer z.Close()
+		to = z
+	} else {
+		h.Set("Content-Length", strconv.Itoa(size))
 	}
-	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(code)
-	_, _ = w.Write(body) // the client may be gone
+	for _, part := range body {
+		if _, err := to.Write(part); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

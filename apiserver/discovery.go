@@ -34,7 +34,8 @@ func writeJSON(w http.ResponseWriter, r *http.Request, kind string, v any) error
 	if err != nil {
 		return err
 	}
-	return writeBody(w, r, http.StatusOK, kind, data)
+	_ = writeBody(w, r, http.StatusOK, kind, data) // the client may be gone
+	return nil
 }
 
 func (s *Server) root(w http.ResponseWriter, r *http.Request) error {

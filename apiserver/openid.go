@@ -18,7 +18,8 @@ func (s *Server) openIDDiscovery(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeBody(w, r, http.StatusOK, "application/json", data)
+	_ = writeBody(w, r, http.StatusOK, "application/json", data) // the client may be gone
+	return nil
 }
 
 func (s *Server) openIDKeySet(w http.ResponseWriter, r *http.Request) error {
@@ -29,5 +30,6 @@ func (s *Server) openIDKeySet(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeBody(w, r, http.StatusOK, "application/jwk-set+json", data)
+	_ = writeBody(w, r, http.StatusOK, "application/jwk-set+json", data) // the client may be gone
+	return nil
 }

@@ -37,26 +37,24 @@ func (k *kind) wire(data store.Data) ([]byte, error) {
 	return m.Marshal()
 }
 
-// listedMax bounds the memory that a list begins with.
-const listedMax = 1 << 20
-
 // getRaw answers with one object.
 func (s *Server) getRaw(w http.ResponseWriter, r *http.Request, k *kind, req request) error {
-	var raw []byte
+	b := bodies.Get().(*body)
 	err := s.cfg.Store.View(k.name, req.namespace, req.name, func(data store.Data) error {
 		wire, err := k.wire(data)
-		raw = append(raw, wire...)
+		b.bytes = append(b.bytes, wire...)
 		return err
 	})
 	if err != nil {
 		return k.failed(err, req.name)
 	}
-	return answerRaw(w, r, k.groupVersion().String(), k.kind, raw)
+	b.sent(answerRaw(w, r, k.groupVersion().String(), k.kind, b.bytes))
+	return nil
 }
 
 // listRaw answers with a page of the newest objects.
 func (s *Server) listRaw(w http.ResponseWriter, r *http.Request, k *kind, namespace string, p page) error {
-	items := make([]byte, 0, s.listed.Load()) // as large as the last one was
+	items := bodies.Get().(*body)
 	var last string
 	var n int
 	var more int64
@@ -69,13 +67,12 @@ func (s *Server) listRaw(w http.ResponseWriter, r *http.Request, k *kind, namesp
 		if err != nil {
 			return err
 		}
-		n, last, items = n+1, key, appendField(items, 2, raw)
+		n, last, items.bytes = n+1, key, appendField(items.bytes, 2, raw)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	s.listed.Store(int64(min(len(items), listedMax)))
 	m, err := pageMeta(revision, last, more, true)
 	if err != nil {
 		return err
@@ -84,24 +81,33 @@ func (s *Server) listRaw(w http.ResponseWriter, r *http.Request, k *kind, namesp
 	if err != nil {
 		return apierrors.NewInternalError(err)
 	}
-	return answerRaw(w, r, k.groupVersion().String(), k.kind+"List", append(appendField(nil, 1, head), items...))
+	items.sent(answerRaw(w, r, k.groupVersion().String(), k.kind+"List", appendField(nil, 1, head), items.bytes))
+	return nil
 }
 
 // appendField adds a field of a protobuf message that is a message itself. In all
 // lists of Kubernetes' API the metadata are field 1 and the items field 2.
 func appendField(to []byte, number byte, message []byte) []byte {
-	to = binary.AppendUvarint(append(to, number<<3|2), uint64(len(message)))
-	return append(to, message...)
+	return append(appendFieldHead(to, number, len(message)), message...)
 }
 
-// answerRaw writes a message in the envelope that Kubernetes puts around protobuf.
-func answerRaw(w http.ResponseWriter, r *http.Request, version, kind string, message []byte) error {
-	envelope := runtime.Unknown{TypeMeta: runtime.TypeMeta{APIVersion: version, Kind: kind}, Raw: message}
-	const magic = "k8s\x00"
-	body := make([]byte, len(magic)+envelope.Size())
-	copy(body, magic)
-	if _, err := envelope.MarshalTo(body[len(magic):]); err != nil {
-		return apierrors.NewInternalError(err)
+func appendFieldHead(to []byte, number byte, size int) []byte {
+	return binary.AppendUvarint(append(to, number<<3|2), uint64(size))
+}
+
+// answerRaw writes a message, which is in parts, in the envelope that Kubernetes puts
+// around protobuf. The error is that of writing: the client may be gone.
+func answerRaw(w http.ResponseWriter, r *http.Request, version, kind string, message ...[]byte) error {
+	size := 0
+	for _, part := range message {
+		size += len(part)
 	}
-	return writeBody(w, r, http.StatusOK, runtime.ContentTypeProtobuf, body)
+	envelope := runtime.Unknown{TypeMeta: runtime.TypeMeta{APIVersion: version, Kind: kind}}
+	head := make([]byte, len(protobufPrefix)+envelope.Size(), 128)
+	copy(head, protobufPrefix)
+	if _, err := envelope.MarshalTo(head[len(protobufPrefix):]); err != nil {
+		return err // its size was asked
+	}
+	head = appendFieldHead(head, 2, size) // runtime.Unknown's Raw
+	return writeBody(w, r, http.StatusOK, runtime.ContentTypeProtobuf, append([][]byte{head}, message...)...)
 }

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -88,7 +87,6 @@ type Server struct {
 	watches *places
 	// answerTime and readTime are requestTime and slowWrite, but in tests.
 	answerTime, readTime time.Duration
-	listed               atomic.Int64 // the bytes of the last list of objects as they are at rest
 	// endpoints are the kubelet's own, by path.
 	endpoints map[string]http.Handler
 	// sessions bounds those of exec, attach and port-forward.

@@ -85,6 +85,7 @@ type Server struct {
 	quotas  sync.Mutex
 	flight  *places
 	watches *places
+	frames  frames
 	// answerTime and readTime are requestTime and slowWrite, but in tests.
 	answerTime, readTime time.Duration
 	// endpoints are the kubelet's own, by path.

@@ -56,7 +56,7 @@ func BenchmarkRequests(b *testing.B) {
 	})
 	patch := func(pod string) func(b *testing.B, i int) {
 		return func(b *testing.B, i int) {
-			do(b, "PATCH", list+"/"+pod, proto, "application/strategic-merge-patch+json", fmt.Sprintf(`{"status":{"message":"m%d"}}`, i))
+			do(b, "PATCH", list+"/"+pod, proto, "application/strategic-merge-patch+json", fmt.Sprintf(`{"status":{"conditions":[{"type":"example.com/bench","status":"True","message":"m%d"}]}}`, i))
 		}
 	}
 	run("patch", patch("p1/status"))

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -53,7 +52,6 @@ type watcher struct {
 
 	w       http.ResponseWriter
 	control *http.ResponseController
-	out     streaming.Encoder
 }
 
 // watch streams changes:
@@ -131,8 +129,6 @@ func (t *watcher) open() {
 	h.Set("Cache-Control", "no-cache, private")
 	t.w.WriteHeader(http.StatusOK)
 	_ = t.control.Flush()
-	stream := t.f.info.StreamSerializer
-	t.out = streaming.NewEncoder(stream.NewFrameWriter(io.Writer(t.w)), stream.Serializer)
 }
 
 // begin sends what there is already.
@@ -161,7 +157,9 @@ func (t *watcher) follow(ctx context.Context, s *store.Store, events *store.Watc
 		case err == nil:
 			err = t.change(e)
 		case errors.Is(err, store.ErrTooOld):
-			_ = t.write(watch.Error, statusOf(expired()))
+			if frame, bad := encodeFrame(t.f, watch.Error, statusOf(expired())); bad == nil {
+				_ = t.put(frame)
+			}
 		case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
 			if err = nil; t.bookmarks {
 				err = t.bookmark(version, nil)
@@ -193,14 +191,24 @@ func (t *watcher) change(e store.Event) error {
 	case was:
 		kind = watch.Deleted
 		if e.Type != store.Deleted { // the last state that was selected, with the version of the change
-			o = e.Previous.DeepCopyObject().(store.Object)
-			o.SetResourceVersion(e.Object.GetResourceVersion())
-			return t.send(kind, o)
+			o = e.Previous
 		}
 	default:
 		return nil
 	}
-	return t.send(kind, o.DeepCopyObject().(store.Object))
+	own := func() store.Object {
+		o := o.DeepCopyObject().(store.Object)
+		o.SetResourceVersion(strconv.FormatUint(e.Revision, 10))
+		return o
+	}
+	if t.f.as != "" { // a table's rows depend on those before
+		return t.send(kind, own())
+	}
+	frame, err := t.s.frames.get(frameKey{t.k, t.f.info.MediaType, e.Revision, kind}, func() ([]byte, error) { return t.frame(kind, own()) })
+	if err != nil {
+		return err
+	}
+	return t.put(frame)
 }
 
 func (t *watcher) bookmark(version uint64, annotations map[string]string) error {
@@ -212,6 +220,15 @@ func (t *watcher) bookmark(version uint64, annotations map[string]string) error 
 
 // send writes an object, which is the caller's own.
 func (t *watcher) send(kind watch.EventType, o store.Object) error {
+	frame, err := t.frame(kind, o)
+	if err != nil {
+		return err
+	}
+	return t.put(frame)
+}
+
+// frame is an object, which is the caller's own, as it is on the wire.
+func (t *watcher) frame(kind watch.EventType, o store.Object) ([]byte, error) {
 	var out runtime.Object
 	var err error
 	if t.f.as == "Table" {
@@ -221,18 +238,25 @@ func (t *watcher) send(kind watch.EventType, o store.Object) error {
 		out, err = shape(t.k, t.f, o, t.table)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return t.write(kind, out)
+	return encodeFrame(t.f, kind, out)
 }
 
-func (t *watcher) write(kind watch.EventType, o runtime.Object) error {
-	var b bytes.Buffer
-	if err := t.f.info.Serializer.Encode(o, &b); err != nil {
-		return err
+func encodeFrame(f form, kind watch.EventType, o runtime.Object) ([]byte, error) {
+	var object, frame bytes.Buffer
+	if err := f.info.Serializer.Encode(o, &object); err != nil {
+		return nil, err
 	}
+	stream := f.info.StreamSerializer
+	err := streaming.NewEncoder(stream.NewFrameWriter(&frame), stream.Serializer).
+		Encode(&metav1.WatchEvent{Type: string(kind), Object: runtime.RawExtension{Raw: object.Bytes()}})
+	return frame.Bytes(), err
+}
+
+func (t *watcher) put(frame []byte) error {
 	return t.s.within(t.control, func() error {
-		if err := t.out.Encode(&metav1.WatchEvent{Type: string(kind), Object: runtime.RawExtension{Raw: b.Bytes()}}); err != nil {
+		if _, err := t.w.Write(frame); err != nil {
 			return err
 		}
 		return t.control.Flush()

@@ -15,6 +15,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 )
@@ -101,7 +102,7 @@ func TestSlowWatcherHarmsNobody(t *testing.T) {
 			if version == "HTTP/2.0" {
 				h = b.http2()
 			}
-			watch := func() *http.Response {
+			open := func() *http.Response {
 				r, err := h.Client().Get(h.URL + "/api/v1/configmaps?watch=true&resourceVersion=0")
 				if err != nil || r.StatusCode != http.StatusOK || r.Proto != version {
 					t.Fatal(r, err)
@@ -109,7 +110,7 @@ func TestSlowWatcherHarmsNobody(t *testing.T) {
 				t.Cleanup(func() { _ = r.Body.Close() })
 				return r
 			}
-			slow, quick := watch(), bufio.NewReader(watch().Body)
+			slow, quick := open(), bufio.NewReader(open().Body)
 
 			// More than the buffers between them have: 4 MiB for a stream of Go's client.
 			const changes, size = 40, 512 << 10
@@ -136,5 +137,51 @@ func TestSlowWatcherHarmsNobody(t *testing.T) {
 				t.Errorf("it got everything, %d bytes", n)
 			}
 		})
+	}
+}
+
+// Each watcher sees a change as its own selection does, in its own form, though the
+// others of the same change share what is encoded.
+func TestWatchersOfOneChange(t *testing.T) {
+	b := newBench(t)
+	p := b.pod("default", "a", "on=0")
+	type stream struct {
+		selector string
+		want     []string
+		watch    watch.Interface
+	}
+	var all []*stream
+	for _, contentType := range contentTypes {
+		for selector, want := range map[string][]string{
+			"":     {"MODIFIED 2 1", "MODIFIED 3 0", "MODIFIED 4 0", "DELETED 5 0"},
+			"on=1": {"ADDED 2 1", "DELETED 3 1"},
+			"on=0": {"DELETED 2 0", "ADDED 3 0", "MODIFIED 4 0", "DELETED 5 0"},
+			"on":   {"MODIFIED 2 1", "MODIFIED 3 0", "MODIFIED 4 0", "DELETED 5 0"},
+		} {
+			w, err := b.client(contentType).CoreV1().Pods("default").Watch(t.Context(), metav1.ListOptions{LabelSelector: selector, ResourceVersion: "1"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer w.Stop()
+			all = append(all, &stream{selector, want, w})
+		}
+	}
+	for _, on := range []string{"1", "0", "0"} {
+		p.Labels = map[string]string{"on": on}
+		if err := b.store.Update("pods", p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.store.Delete("pods", p.DeepCopy()); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range all {
+		for _, want := range s.want {
+			e := next(t, s.watch)
+			o := e.Object.(*corev1.Pod)
+			if got := fmt.Sprint(e.Type, " ", o.ResourceVersion, " ", o.Labels["on"]); got != want {
+				t.Errorf("%q: %s, not %s", s.selector, got, want)
+			}
+		}
 	}
 }

@@ -25,7 +25,7 @@ STATIC   := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false
 
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
-.PHONY: help prerequisites build bin/kubectl bin/externalcontainerd check test test-v2 demo bench install uninstall clean
+.PHONY: help prerequisites build bin/kubectl bin/externalcontainerd check test test-v2 demo bench bench-api install uninstall clean
 
 help: ## Show this text
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -72,6 +72,9 @@ demo: build ## Run examples/init-demo.yaml with a local busybox image
 
 bench: build ## Measure against the bare runtime
 	PATH="$(CURDIR)/bin:$$PATH" $(GO) run ./hack/bench
+
+bench-api: build ## Measure the API, beside kube-apiserver with etcd when both are installed
+	PATH="$(CURDIR)/bin:$$PATH" $(GO) run ./hack/bench -only requests,watchers,objects,serve,apply
 
 install: ## Install the program and its systemd unit (as root)
 	@test -x bin/minikubelet || $(MAKE) build

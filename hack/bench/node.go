@@ -79,17 +79,11 @@ func (b *bench) startDaemon(ctx context.Context) (*daemon, error) {
 	if err := os.Link(b.path("busybox.tar"), b.path("node", "data", "images", "busybox.tar")); err != nil {
 		return nil, err
 	}
-	d := &daemon{b: b, cmd: exec.Command(filepath.Join(b.bin, "minikubelet"), append([]string{"serve", "--manifests", b.path("node", "manifests")}, b.flags()...)...)}
+	d := &daemon{b: b}
 	d.api = &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", b.path("node", "run", "api.sock"))
 	}}}
-	log, err := os.Create(b.path("node", "daemon.log"))
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close()
-	d.cmd.Stdout, d.cmd.Stderr = log, log
-	if err := d.cmd.Start(); err != nil {
+	if err := d.launch(); err != nil {
 		return nil, err
 	}
 	for range 1000 {
@@ -106,10 +100,27 @@ func (b *bench) startDaemon(ctx context.Context) (*daemon, error) {
 	return nil, errors.Join(errors.New("the daemon does not answer"), d.stop())
 }
 
-// stop ends the daemon, its Pods and what it has on the machine.
-func (d *daemon) stop() error {
+// launch starts the process.
+func (d *daemon) launch() error {
+	d.cmd = exec.Command(filepath.Join(d.b.bin, "minikubelet"), append([]string{"serve", "--manifests", d.b.path("node", "manifests")}, d.b.flags()...)...)
+	log, err := os.OpenFile(d.b.path("node", "daemon.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	d.cmd.Stdout, d.cmd.Stderr = log, log
+	return d.cmd.Start()
+}
+
+// end ends the process; Pods stay.
+func (d *daemon) end() {
 	_ = d.cmd.Process.Signal(syscall.SIGTERM)
 	_ = d.cmd.Wait()
+}
+
+// stop ends the daemon, its Pods and what it has on the machine.
+func (d *daemon) stop() error {
+	d.end()
 	out, err := exec.Command(filepath.Join(d.b.bin, "minikubelet"), append([]string{"stop", "--pods", "--grace-period", "0"}, d.b.flags()...)...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("stop: %w: %s", err, out)

@@ -222,7 +222,7 @@ func (b *bench) starts(ctx context.Context) error {
 				deletes = append(deletes, ms(gone))
 			}
 		}
-		b.add(row{What: w.name + ": " + w.about, Unit: "ms", Floor: median(floors), Ours: median(ours), Best: best, Ratio: median(ratios), Goal: w.goal})
+		b.add(row{What: w.name + ": " + w.about, Unit: "ms", Beside: median(floors), Ours: median(ours), Best: best, Ratio: median(ratios), Goal: w.goal})
 	}
 	b.add(row{What: "app start after the last init container's end", Unit: "ms", Ours: median(gaps), Goal: "≤ 25"})
 	b.add(row{What: "w1 deleted (SIGKILL) to gone", Unit: "ms", Ours: median(deletes)})

@@ -53,7 +53,7 @@ func (b *bench) throughput(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, p.close(ctx))
 	}
-	b.add(row{What: "w2 started and removed a second, two at a time", Unit: "1/s", Floor: low, Ours: ours, Goal: "≥ 5"})
+	b.add(row{What: "w2 started and removed a second, two at a time", Unit: "1/s", Beside: low, Ours: ours, Goal: "≥ 5"})
 	return p.close(ctx)
 }
 

@@ -59,7 +59,7 @@ type podDisk struct {
 	containers []pressure.ContainerUsage
 	volumes    map[string]int64
 	hosts      int64 // its /etc/hosts, to which containers may write
-	inodes     int64 // of the layers
+	inodes     int64 // of all of it
 }
 
 func (d *podDisk) total() int64 {
@@ -78,11 +78,15 @@ func (m *Manager) diskUsage(ctx context.Context, pod *corev1.Pod) (*podDisk, err
 	if err != nil {
 		return nil, err
 	}
-	d := &podDisk{volumes: volumes}
+	d := &podDisk{volumes: make(map[string]int64, len(volumes))}
 	for i := range pod.Spec.Volumes { // what is in memory counts as memory
 		if e := pod.Spec.Volumes[i].EmptyDir; e != nil && e.Medium == corev1.StorageMediumMemory {
-			delete(d.volumes, pod.Spec.Volumes[i].Name)
+			delete(volumes, pod.Spec.Volumes[i].Name)
 		}
+	}
+	for name, u := range volumes {
+		d.volumes[name] = u.Bytes
+		d.inodes += u.Inodes
 	}
 	layers := make(map[string]int64)
 	for _, s := range m.cfg.Runtime.Pod(string(pod.UID)) {
@@ -96,8 +100,10 @@ func (m *Manager) diskUsage(ctx context.Context, pod *corev1.Pod) (*podDisk, err
 	}
 	dir := m.facts.podDir(pod)
 	for c := range Containers(pod) {
-		files := sizeOfFiles(filepath.Join(m.facts.logDir(pod), c.Name)) + sizeOfFiles(filepath.Join(dir, "containers", c.Name))
-		d.containers = append(d.containers, pressure.ContainerUsage{Name: c.Name, Disk: layers[c.Name] + files})
+		logs, logFiles := sizeOfFiles(filepath.Join(m.facts.logDir(pod), c.Name))
+		messages, messageFiles := sizeOfFiles(filepath.Join(dir, "containers", c.Name))
+		d.containers = append(d.containers, pressure.ContainerUsage{Name: c.Name, Disk: layers[c.Name] + logs + messages})
+		d.inodes += logFiles + messageFiles
 	}
 	if info, err := os.Lstat(filepath.Join(dir, "etc-hosts")); err == nil {
 		d.hosts = info.Size()
@@ -105,9 +111,8 @@ func (m *Manager) diskUsage(ctx context.Context, pod *corev1.Pod) (*podDisk, err
 	return d, ctx.Err()
 }
 
-// sizeOfFiles of a directory without what is below it.
-func sizeOfFiles(dir string) int64 {
-	var sum int64
+// sizeOfFiles of a directory without what is below it, and how many there are.
+func sizeOfFiles(dir string) (bytes, files int64) {
 	_ = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error { // no directory, no logs
 		if err != nil || path == dir {
 			return err
@@ -116,11 +121,12 @@ func sizeOfFiles(dir string) int64 {
 			return fs.SkipDir
 		}
 		if info, err := e.Info(); err == nil {
-			sum += info.Size()
+			bytes += info.Size()
+			files++
 		}
 		return nil
 	})
-	return sum
+	return bytes, files
 }
 
 // storagePace is how much longer than a walk over the Pods' files took the next one

@@ -75,4 +75,4 @@ func (c claimVolume) setUp(ctx context.Context, pod Pod, v corev1.Volume) (Volum
 
 // tearDown and usage: the volume is not the Pod's.
 func (claimVolume) tearDown(context.Context, Pod, string) error       { return nil }
-func (claimVolume) usage(context.Context, Pod, string) (int64, error) { return 0, nil }
+func (claimVolume) usage(context.Context, Pod, string) (Usage, error) { return Usage{}, nil }

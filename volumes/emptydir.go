@@ -100,11 +100,11 @@ func (e emptyDir) tearDown(ctx context.Context, pod Pod, name string) error {
 	return removeAll(ctx, e.path(pod, name))
 }
 
-func (e emptyDir) usage(ctx context.Context, pod Pod, name string) (int64, error) {
+func (e emptyDir) usage(ctx context.Context, pod Pod, name string) (Usage, error) {
 	path := e.path(pod, name)
 	mounted, err := isTmpfsMount(path)
 	if err != nil {
-		return 0, err
+		return Usage{}, err
 	}
 	if mounted {
 		return tmpfsUsage(path)

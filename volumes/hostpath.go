@@ -245,4 +245,4 @@ func typeName(typ corev1.HostPathType) string {
 
 // tearDown and usage: what is on the host is the host's.
 func (hostPath) tearDown(context.Context, Pod, string) error       { return nil }
-func (hostPath) usage(context.Context, Pod, string) (int64, error) { return 0, nil }
+func (hostPath) usage(context.Context, Pod, string) (Usage, error) { return Usage{}, nil }

@@ -45,7 +45,7 @@ func (i imageVolume) tearDown(ctx context.Context, pod Pod, name string) error {
 }
 
 // usage: the image is the node's, whoever uses it.
-func (imageVolume) usage(context.Context, Pod, string) (int64, error) { return 0, nil }
+func (imageVolume) usage(context.Context, Pod, string) (Usage, error) { return Usage{}, nil }
 
 // Mounted tells whether something is mounted at the volume's own path.
 func Mounted(vol Volume) (bool, error) { return isMountRoot(vol.Path) }

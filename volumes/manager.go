@@ -116,8 +116,8 @@ type volumeType interface {
 	// again.
 	tearDown(ctx context.Context, pod Pod, name string) error
 
-	// usage is what the volume's contents take, in bytes.
-	usage(ctx context.Context, pod Pod, name string) (int64, error)
+	// usage is what the volume's contents take.
+	usage(ctx context.Context, pod Pod, name string) (Usage, error)
 }
 
 // Manager sets up volumes and tears them down. Calls for different Pods may
@@ -224,15 +224,14 @@ func (m *Manager) Teardown(ctx context.Context, pod Pod) error {
 	return removeAll(ctx, dir)
 }
 
-// Usage tells, for each volume whose contents count as the Pod's (emptyDir),
-// how many bytes they take, for a comparison with its sizeLimit. It walks
-// volumes on disk.
-func (m *Manager) Usage(ctx context.Context, pod Pod) (map[string]int64, error) {
+// Usage tells, for each volume whose contents count as the Pod's (emptyDir), what they
+// take, for a comparison with its sizeLimit. It walks volumes on disk.
+func (m *Manager) Usage(ctx context.Context, pod Pod) (map[string]Usage, error) {
 	pod, err := resolved(pod)
 	if err != nil {
 		return nil, err
 	}
-	out := map[string]int64{}
+	out := map[string]Usage{}
 	for _, t := range m.types {
 		if t.dir() == "" {
 			continue

@@ -101,11 +101,11 @@ func (p projection) tearDown(ctx context.Context, pod Pod, name string) error {
 	return removeAll(ctx, p.path(pod, name))
 }
 
-func (p projection) usage(ctx context.Context, pod Pod, name string) (int64, error) {
+func (p projection) usage(ctx context.Context, pod Pod, name string) (Usage, error) {
 	if p.memory {
 		mounted, err := isTmpfsMount(p.path(pod, name))
 		if err != nil || !mounted {
-			return 0, err
+			return Usage{}, err
 		}
 		return tmpfsUsage(p.path(pod, name))
 	}

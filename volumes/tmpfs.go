@@ -64,10 +64,10 @@ func isTmpfsMount(path string) (bool, error) {
 	return st.Type == unix.TMPFS_MAGIC, nil
 }
 
-func tmpfsUsage(path string) (int64, error) {
+func tmpfsUsage(path string) (Usage, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(path, &st); err != nil {
-		return 0, &fs.PathError{Op: "statfs", Path: path, Err: err}
+		return Usage{}, &fs.PathError{Op: "statfs", Path: path, Err: err}
 	}
-	return int64(st.Blocks-st.Bfree) * st.Bsize, nil
+	return Usage{Bytes: int64(st.Blocks-st.Bfree) * st.Bsize, Inodes: int64(st.Files - st.Ffree)}, nil
 }

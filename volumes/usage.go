@@ -10,12 +10,15 @@ import (
 	"syscall"
 )
 
+// Usage is what a volume's contents take: bytes, and inodes of its file system.
+type Usage struct{ Bytes, Inodes int64 }
+
 // diskUsage sums the blocks of a tree, as du does: a file with several links
 // counts once, other file systems do not count.
-func diskUsage(ctx context.Context, root string) (int64, error) {
+func diskUsage(ctx context.Context, root string) (Usage, error) {
 	type inode struct{ dev, ino uint64 }
 	var (
-		total  int64
+		total  Usage
 		device uint64
 		linked = map[inode]bool{}
 	)
@@ -53,7 +56,8 @@ func diskUsage(ctx context.Context, root string) (int64, error) {
 			}
 			linked[id] = true
 		}
-		total += st.Blocks * 512
+		total.Bytes += st.Blocks * 512
+		total.Inodes++
 		return nil
 	})
 	return total, err

@@ -105,8 +105,8 @@ func (r *Reader) measure(ctx context.Context, old sizes) sizes {
 			continue
 		}
 		found.volumes[p.UID] = make(map[string]size, len(used))
-		for name, bytes := range used {
-			found.volumes[p.UID][name] = size{at: time.Now(), bytes: uint64(max(bytes, 0))}
+		for name, u := range used {
+			found.volumes[p.UID][name] = size{at: time.Now(), bytes: uint64(max(u.Bytes, 0)), inodes: uint64(max(u.Inodes, 0))}
 		}
 	}
 	if list, err := r.cfg.Images.List(ctx); err == nil {

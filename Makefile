@@ -59,7 +59,7 @@ bin/externalcontainerd: prerequisites
 	@$(STATIC) -ldflags '-s -w' -o $@ ./hack/externalcontainerd
 
 test: build bin/externalcontainerd ## Every test, real containers included (as root)
-	@GO="$(GO)" hack/prerequisites dbus-daemon
+	@GO="$(GO)" hack/prerequisites dbus-daemon mkfs.ext4:e2fsprogs
 	PATH="$(CURDIR)/bin:$$PATH" $(GO) test -timeout 30m -run '$(RUN)' $(PKGS)
 	$(GO) test -tags packed -run Packed ./runtime/engine
 

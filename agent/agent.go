@@ -331,15 +331,17 @@ func (a *Agent) openManager(context.Context) error {
 	return nil
 }
 
-// nodeResources are what the machine has and what Pods may request of it.
+// nodeResources are what the machine has and what Pods may request of it: without what
+// is reserved, and without what hard thresholds keep back, as the kubelet computes it
+// (cm.GetNodeAllocatableReservation).
 func (c *Config) nodeResources() (capacity, allocatable corev1.ResourceList, err error) {
 	machine, err := cgroups.NodeCapacity()
 	if err != nil {
 		return nil, nil, err
 	}
-	allocatable = machine.Allocatable(corev1.ResourceList{
-		corev1.ResourceCPU: quantity(c.ReservedCPU), corev1.ResourceMemory: quantity(c.ReservedMemory),
-	})
+	memory := quantity(c.ReservedMemory)
+	memory.Add(*resource.NewQuantity(pressure.Reserved(c.evictionConfig(), pressure.Memory, machine.MemoryBytes), resource.BinarySI))
+	allocatable = machine.Allocatable(corev1.ResourceList{corev1.ResourceCPU: quantity(c.ReservedCPU), corev1.ResourceMemory: memory})
 	allocatable[corev1.ResourcePods] = *resource.NewQuantity(int64(c.MaxPods), resource.DecimalSI)
 	capacity = machine.ResourceList()
 	if disk, ok := diskCapacity(c.DataDir); ok {

@@ -92,7 +92,7 @@ type Config struct {
 	ReservedCPU    string `json:"reservedCPU,omitempty"`
 	ReservedMemory string `json:"reservedMemory,omitempty"`
 	// EvictionHard has what the node must have left, by signal (memory.available,
-	// nodefs.available, nodefs.inodesFree, imagefs.available, imagefs.inodesFree,
+	// allocatableMemory.available, nodefs.available, nodefs.inodesFree, imagefs.available, imagefs.inodesFree,
 	// pid.available), as 100Mi or 10%; below it Pods are evicted. nil: the kubelet's
 	// defaults. EvictionSoft is the same for Pods that are evicted after
 	// EvictionSoftGracePeriod, and EvictionMinimumReclaim what has to be left beyond it.

@@ -64,6 +64,7 @@ func (a *Agent) tryPutNode(heartbeat bool) error {
 	if err := a.nodeStatus(&node.Status); err != nil {
 		return err
 	}
+	node.Spec.Taints = pressureTaints(node.Spec.Taints, node.Status.Conditions)
 	for i := range node.Status.Conditions {
 		if heartbeat {
 			node.Status.Conditions[i].LastHeartbeatTime = metav1.Now()
@@ -107,7 +108,7 @@ func (a *Agent) nodeStatus(s *corev1.NodeStatus) error {
 	if a.shuttingDown.Load() {
 		ready.Status, ready.Reason, ready.Message = corev1.ConditionFalse, "KubeletNotReady", "node is shutting down"
 	}
-	for _, c := range a.pressureConditions() {
+	for _, c := range a.pressureConditions(s.Conditions) {
 		setCondition(s, c)
 	}
 	setCondition(s, ready)

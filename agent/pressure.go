@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/minikubelet/minikubelet/cgroups"
 	"github.com/minikubelet/minikubelet/podmgr"
 	"github.com/minikubelet/minikubelet/podmgr/pressure"
 )
@@ -42,8 +44,14 @@ func (c *Config) checkEviction() error {
 // pressure is what the manager needs to see to the node's pressure.
 func (a *Agent) pressure() (podmgr.Pressure, error) {
 	thresholds, err := a.cfg.evictionConfig().Thresholds()
+	if err != nil {
+		return podmgr.Pressure{}, err
+	}
+	machine, err := cgroups.NodeCapacity()
+	reserved := quantity(a.cfg.ReservedMemory)
 	return podmgr.Pressure{
 		Thresholds: thresholds,
+		PodMemory:  max(machine.MemoryBytes-reserved.Value(), 0),
 		Transition: duration(a.cfg.EvictionPressureTransitionPeriod),
 		MaxGrace:   time.Duration(a.cfg.EvictionMaxPodGracePeriod) * time.Second,
 		NodeDir:    a.cfg.podsDir(), ImageDir: a.cfg.DataDir,
@@ -69,11 +77,52 @@ func (c *Config) ended() podmgr.Ended {
 	}}
 }
 
+// presses are the conditions of pressure among those that are True.
+func presses(conditions []corev1.NodeCondition) []corev1.NodeConditionType {
+	var out []corev1.NodeConditionType
+	for _, c := range conditions {
+		if c.Status == corev1.ConditionTrue && strings.HasSuffix(string(c.Type), "Pressure") {
+			out = append(out, c.Type)
+		}
+	}
+	return out
+}
+
+// pressureTaints are the node's taints with those for its conditions of pressure, and
+// only those, as kube-controller-manager's node lifecycle controller sets them.
+func pressureTaints(taints []corev1.Taint, conditions []corev1.NodeCondition) []corev1.Taint {
+	for _, c := range conditions {
+		var key string
+		switch c.Type {
+		case corev1.NodeMemoryPressure:
+			key = corev1.TaintNodeMemoryPressure
+		case corev1.NodeDiskPressure:
+			key = corev1.TaintNodeDiskPressure
+		case corev1.NodePIDPressure:
+			key = corev1.TaintNodePIDPressure
+		default:
+			continue
+		}
+		at := slices.IndexFunc(taints, func(t corev1.Taint) bool { return t.Key == key && t.Effect == corev1.TaintEffectNoSchedule })
+		switch {
+		case c.Status == corev1.ConditionTrue && at < 0:
+			taints = append(taints, corev1.Taint{Key: key, Effect: corev1.TaintEffectNoSchedule})
+		case c.Status != corev1.ConditionTrue && at >= 0:
+			taints = slices.Delete(taints, at, at+1)
+		}
+	}
+	return taints
+}
+
 // pressureConditions are the node's conditions of pressure, in the kubelet's words.
-func (a *Agent) pressureConditions() []corev1.NodeCondition {
+// Those that an agent before has left stay until the node was looked at.
+func (a *Agent) pressureConditions(before []corev1.NodeCondition) []corev1.NodeCondition {
 	var now []corev1.NodeConditionType
 	if m := a.manager.Load(); m != nil {
-		now = m.Conditions()
+		var known bool
+		if now, known = m.Conditions(); !known {
+			now = presses(before)
+		}
 	}
 	var out []corev1.NodeCondition
 	for _, c := range []struct {

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 	"k8s.io/klog/v2"
+	"k8s.io/kubernetes/pkg/apis/core/v1/helper/qos"
 
 	"github.com/minikubelet/minikubelet/store"
 )
@@ -37,6 +38,10 @@ func (s *Server) whyNot(p *corev1.Pod) (string, error) {
 	}
 	reason := ""
 	tolerated := func(t *corev1.Taint) bool {
+		// As documented, though kube-apiserver has it in a plugin that is off by default.
+		if t.Key == corev1.TaintNodeMemoryPressure && t.Effect == corev1.TaintEffectNoSchedule && qos.ComputePodQOS(p) != corev1.PodQOSBestEffort {
+			return true
+		}
 		return slices.ContainsFunc(p.Spec.Tolerations, func(by corev1.Toleration) bool { return by.ToleratesTaint(klog.Background(), t, false) })
 	}
 	switch {

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -104,6 +105,19 @@ func TestCordonedNodeTakesNoPods(t *testing.T) {
 	b.eventually(strings.Replace(why, "were unschedulable", "had untolerated taint(s)", 1), state("waits"))
 	cordon(`{"spec":{"taints":null}}`)
 	b.eventually("n1", state("waits"))
+	// A node short of memory takes no BestEffort Pods; others can cope with it.
+	cordon(`{"spec":{"taints":[{"key":"node.kubernetes.io/memory-pressure","effect":"NoSchedule"}]}}`)
+	burstable := simplePod("burstable")
+	burstable.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1Mi")}
+	create(simplePod("besteffort"))
+	create(burstable)
+	b.eventually(strings.Replace(why, "were unschedulable", "had untolerated taint(s)", 1), state("besteffort"))
+	b.eventually("n1", state("burstable"))
+	cordon(`{"spec":{"taints":[{"key":"node.kubernetes.io/disk-pressure","effect":"NoSchedule"}]}}`)
+	disk := burstable.DeepCopy()
+	disk.Name = "disk"
+	create(disk)
+	b.eventually(strings.Replace(why, "were unschedulable", "had untolerated taint(s)", 1), state("disk"))
 }
 
 func TestPodsAreBoundOnce(t *testing.T) {

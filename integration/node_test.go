@@ -53,6 +53,12 @@ func newNode(t *testing.T, flags ...string) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newNodeIn(t, dir, flags...)
+}
+
+// newNodeIn is newNode with all directories in one, which is removed at the end.
+func newNodeIn(t *testing.T, dir string, flags ...string) *node {
+	t.Helper()
 	n := &node{t: t, dir: dir, bin: program(t), seen: make(map[string]bool)}
 	n.flags = append([]string{
 		"--data-dir", n.path("data"), "--run-dir", n.path("run"), "--log-dir", n.path("log"), "--node-name", nodeName,

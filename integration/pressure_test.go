@@ -70,7 +70,15 @@ func TestANodeUnderPressureEvicts(t *testing.T) {
 	if c := n.nodeCondition(corev1.NodePIDPressure); c.Status != corev1.ConditionTrue || c.Reason != "KubeletHasInsufficientPID" {
 		t.Errorf("%+v", c)
 	}
-	n.create(podOf("late", apps(sh("app", forever))))
+	if taints := n.nodeObject().Spec.Taints; len(taints) != 1 || taints[0].Key != corev1.TaintNodePIDPressure || taints[0].Effect != corev1.TaintEffectNoSchedule {
+		t.Errorf("taints %v", taints)
+	}
+	n.create(podOf("waits", apps(sh("app", forever))))
+	n.awaitPod("waits", "is not scheduled", func(p *corev1.Pod) bool {
+		c := condition(p, corev1.PodScheduled)
+		return c.Reason == corev1.PodReasonUnschedulable && strings.Contains(c.Message, "untolerated taint")
+	})
+	n.apply("late.yaml", podOf("late", apps(sh("app", forever))))
 	late := n.awaitPhase("late", corev1.PodFailed)
 	if late.Status.Reason != "Evicted" || late.Status.Message != "Pod was rejected: The node had condition: [PIDPressure]. " {
 		t.Errorf("%s: %q", late.Status.Reason, late.Status.Message)
@@ -83,6 +91,10 @@ func TestANodeUnderPressureEvicts(t *testing.T) {
 	n.flags = flags
 	n.start()
 	n.awaitRunning("critical")
+	n.awaitRunning("waits")
+	if taints := n.nodeObject().Spec.Taints; len(taints) != 0 {
+		t.Errorf("taints after a restart: %v", taints)
+	}
 	if p := n.pods()["plain"]; p.Status.Phase != corev1.PodFailed || p.Status.Reason != "Evicted" {
 		t.Errorf("after a restart: %s %s", p.Status.Phase, p.Status.Reason)
 	}

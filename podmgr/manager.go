@@ -101,8 +101,9 @@ type Manager struct {
 	closing bool
 	// someEnded tells collectEnded that a Pod has.
 	someEnded chan struct{}
-	// conditions of pressure that the node has.
+	// conditions of pressure that the node has, once it was looked at.
 	conditions []corev1.NodeConditionType
+	looked     bool
 	// nextStorage is when what Pods have on disk may be counted again; only
 	// watchPressure touches it.
 	nextStorage time.Time

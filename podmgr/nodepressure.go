@@ -30,6 +30,8 @@ type Pressure struct {
 	Transition time.Duration
 	// MaxGrace is how long a Pod has at most that is evicted for a soft threshold.
 	MaxGrace time.Duration
+	// PodMemory is how many bytes of memory are not reserved for the machine.
+	PodMemory int64
 	// NodeDir and ImageDir are on the file systems of the signals nodefs and imagefs.
 	NodeDir, ImageDir string
 	// ReclaimImages frees what images take that nobody uses; nil: nothing.
@@ -155,6 +157,9 @@ func (m *Manager) observe() map[pressure.Signal]pressure.Observation {
 	node := m.cfg.Cgroups.NodeUsage()
 	total := int64(node.MemoryTotal)
 	seen[pressure.Memory] = pressure.Observation{Available: total - int64(min(node.WorkingSet, node.MemoryTotal)), Capacity: total}
+	if pods, err := m.cfg.Cgroups.CPUMemory(m.cfg.Cgroups.Root()); err == nil {
+		seen[pressure.PodMemory] = pressure.Observation{Available: m.cfg.Pressure.PodMemory - int64(pods.WorkingSet), Capacity: m.cfg.Pressure.PodMemory}
+	}
 	if node.TasksMax > 0 {
 		seen[pressure.PIDs] = pressure.Observation{Available: int64(node.TasksMax) - int64(node.Tasks), Capacity: int64(node.TasksMax)}
 	}
@@ -175,11 +180,12 @@ func (m *Manager) observeFS(seen map[pressure.Signal]pressure.Observation, dir s
 	}
 }
 
-// Conditions are those of pressure that the node has now, sorted.
-func (m *Manager) Conditions() []corev1.NodeConditionType {
+// Conditions are those of pressure that the node has now, sorted; not known before the
+// node was looked at for the first time.
+func (m *Manager) Conditions() (now []corev1.NodeConditionType, known bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return slices.Clone(m.conditions)
+	return slices.Clone(m.conditions), m.looked
 }
 
 // conditionEvents are the kubelet's words for a condition that comes or goes.
@@ -201,10 +207,10 @@ func conditionEvent(c corev1.NodeConditionType, there bool) string {
 
 func (m *Manager) setConditions(now []corev1.NodeConditionType) {
 	m.mu.Lock()
-	before := m.conditions
-	m.conditions = now
+	before, known := m.conditions, m.looked
+	m.conditions, m.looked = now, true
 	m.mu.Unlock()
-	if slices.Equal(before, now) {
+	if known && slices.Equal(before, now) {
 		return
 	}
 	for _, c := range []corev1.NodeConditionType{corev1.NodeMemoryPressure, corev1.NodeDiskPressure, corev1.NodePIDPressure} {

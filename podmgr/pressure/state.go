@@ -65,7 +65,7 @@ func (s *State) Look(thresholds []Threshold, seen map[Signal]Observation, now ti
 	}
 	slices.Sort(v.Conditions)
 	if len(v.Met) > 0 { // memory before everything else: it is first in the list
-		first := slices.IndexFunc(v.Met, func(t Threshold) bool { return t.Signal == Memory })
+		first := slices.IndexFunc(v.Met, func(t Threshold) bool { return t.Signal.Condition() == corev1.NodeMemoryPressure })
 		v.Reclaim = &v.Met[max(first, 0)]
 	}
 	return v

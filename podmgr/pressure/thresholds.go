@@ -26,15 +26,18 @@ const (
 	ImageFS     Signal = "imagefs.available"
 	ImageInodes Signal = "imagefs.inodesFree"
 	PIDs        Signal = "pid.available"
+	// PodMemory is what all Pods together have left of the memory that is not reserved
+	// for the machine.
+	PodMemory Signal = "allocatableMemory.available"
 )
 
 // signals has them in the order in which thresholds are listed.
-var signals = []Signal{Memory, NodeFS, NodeInodes, ImageFS, ImageInodes, PIDs}
+var signals = []Signal{Memory, PodMemory, NodeFS, NodeInodes, ImageFS, ImageInodes, PIDs}
 
 // Resource that a signal is about, by the kubelet's word in messages.
 func (s Signal) Resource() corev1.ResourceName {
 	switch s {
-	case Memory:
+	case Memory, PodMemory:
 		return corev1.ResourceMemory
 	case NodeFS, ImageFS:
 		return corev1.ResourceEphemeralStorage
@@ -48,7 +51,7 @@ func (s Signal) Resource() corev1.ResourceName {
 // Condition of the node that a signal leads to.
 func (s Signal) Condition() corev1.NodeConditionType {
 	switch s {
-	case Memory:
+	case Memory, PodMemory:
 		return corev1.NodeMemoryPressure
 	case PIDs:
 		return corev1.NodePIDPressure
@@ -94,7 +97,9 @@ type Config struct {
 	Hard, Soft, SoftGrace, MinReclaim map[string]string
 }
 
-// Thresholds reads a configuration; it tells all errors at once.
+// Thresholds reads a configuration; it tells all errors at once. A hard threshold for
+// memory holds for that of the Pods, too, as in a kubelet that enforces the allocatable
+// resources (addAllocatableThresholds).
 func (c Config) Thresholds() ([]Threshold, error) {
 	var errs []error
 	fail := func(key, signal string, err error) {
@@ -136,7 +141,12 @@ func (c Config) Thresholds() ([]Threshold, error) {
 					fail("evictionMinimumReclaim", string(signal), err)
 				}
 			}
-			if !off {
+			if off {
+				continue
+			}
+			out = append(out, t)
+			if _, own := c.Hard[string(PodMemory)]; t.Signal == Memory && !t.Soft && !own {
+				t.Signal = PodMemory
 				out = append(out, t)
 			}
 		}
@@ -147,8 +157,6 @@ func (c Config) Thresholds() ([]Threshold, error) {
 // unknownSignal says why there is no such signal here, and what to use instead.
 func unknownSignal(signal string) error {
 	switch signal {
-	case "allocatableMemory.available":
-		return fmt.Errorf("not supported: memory is measured for the whole node; use %s", Memory)
 	case "containerfs.available", "containerfs.inodesFree":
 		return fmt.Errorf("not supported: containers' layers are on the images' filesystem; use %s or %s", ImageFS, ImageInodes)
 	}

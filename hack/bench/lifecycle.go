@@ -24,7 +24,7 @@ import (
 )
 
 // lifecycle measures what follows when containers end, fail their probes, or are
-// deleted, and what probes cost.
+// deleted.
 func (b *bench) lifecycle(ctx context.Context) error {
 	p, err := b.openAgent(ctx, "lifecycle")
 	if err != nil {
@@ -35,10 +35,7 @@ func (b *bench) lifecycle(ctx context.Context) error {
 			return errors.Join(err, p.close(ctx))
 		}
 	}
-	if err := p.close(ctx); err != nil {
-		return err
-	}
-	return b.probes(ctx)
+	return p.close(ctx)
 }
 
 // restarted is w1 that always comes back and has a grace period.
@@ -134,6 +131,20 @@ func shellIn(file string) int {
 	return 0
 }
 
+// obeys waits until a process has a handler for SIGTERM, which the first process of a
+// container ignores without one.
+func obeys(ctx context.Context, pid int) error {
+	for end := time.Now().Add(startBound); time.Now().Before(end) && ctx.Err() == nil; time.Sleep(time.Millisecond) {
+		status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		_, after, _ := strings.Cut(string(status), "SigCgt:")
+		var caught uint64
+		if _, err := fmt.Sscanf(after, "%x", &caught); err == nil && caught&(1<<(syscall.SIGTERM-1)) != 0 {
+			return nil
+		}
+	}
+	return fmt.Errorf("process %d does not obey SIGTERM", pid)
+}
+
 // failedProbes answers a liveness probe with a failure and waits for the container's
 // end: it obeys SIGTERM at once.
 func (b *bench) failedProbes(ctx context.Context, p *inProcess) error {
@@ -188,6 +199,13 @@ func (b *bench) deletions(ctx context.Context, p *inProcess) error {
 	for round := range b.rounds + 1 {
 		pod, err := p.up(ctx, restarted(nil))
 		if err != nil {
+			return err
+		}
+		pid, err := firstProcess(ctx, pod)
+		if err != nil {
+			return err
+		}
+		if err := obeys(ctx, pid); err != nil {
 			return err
 		}
 		began := time.Now()

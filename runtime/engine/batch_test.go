@@ -287,6 +287,10 @@ func openEngine(t *testing.T, cfg Config) *Engine {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Whatever the other directories are, below it are the root directories of containers.
+	if info, err := os.Stat(cfg.State); err != nil || info.Mode().Perm() != 0o711 {
+		t.Errorf("the state directory has mode %v, %v; others cannot enter it", info.Mode(), err)
+	}
 	stop := e.stop
 	e.stop = sync.OnceValue(stop)
 	t.Cleanup(func() {

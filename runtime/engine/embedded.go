@@ -58,10 +58,10 @@ func Embedded(ctx context.Context, cfg Config) (_ *Engine, err error) {
 	}
 	demote := RouteLogs(cfg.Log)
 	socketDir := SocketDir(cfg.State)
-	for dir, mode := range map[string]os.FileMode{cfg.Root: 0o700, cfg.State: 0o711, socketDir: 0o700} {
-		if err := os.MkdirAll(dir, mode); err != nil {
-			return nil, fmt.Errorf("create engine directory: %w", err)
-		}
+	// In this order: the second is above the last, and the root of a user namespace must
+	// be able to enter it.
+	if err := errors.Join(os.MkdirAll(cfg.Root, 0o700), os.MkdirAll(cfg.State, 0o711), os.Chmod(cfg.State, 0o711), os.MkdirAll(socketDir, 0o700)); err != nil {
+		return nil, fmt.Errorf("create engine directory: %w", err)
 	}
 	tasks := filepath.Join(cfg.State, taskPlugin)
 	half := strays{address: cfg.apiAddress(), tasks: tasks, socketDir: socketDir, work: filepath.Join(cfg.Root, taskPlugin)}

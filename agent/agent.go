@@ -65,7 +65,9 @@ type Agent struct {
 	stats   *stats.Reader
 	// apiPort is where the API listens, 0 without; imagesChanged has one value when the
 	// node's list of images is old.
-	apiPort       int32
+	apiPort int32
+	// mapsUsers is true once Pods are known to be able to have a user namespace.
+	mapsUsers     atomic.Bool
 	imagesChanged chan struct{}
 	manager       atomic.Pointer[podmgr.Manager]
 	closers       []func() error
@@ -143,10 +145,15 @@ func (a *Agent) Close() error {
 }
 
 func (a *Agent) openDirs(context.Context) error {
-	for dir, mode := range map[string]os.FileMode{
-		a.cfg.DataDir: 0o711, a.cfg.RunDir: 0o711, a.cfg.LogDir: 0o755, a.cfg.podsDir(): 0o711, a.cfg.volumesDir(): 0o711, a.cfg.imagesDir(): 0o700, a.cfg.attachDir(): 0o700, a.cfg.seccompDir(): 0o755, a.cfg.netnsDir(): 0o711,
+	for _, dir := range []struct { // those above others first
+		path string
+		mode os.FileMode
+	}{
+		{a.cfg.DataDir, 0o711}, {a.cfg.RunDir, 0o711}, {a.cfg.LogDir, 0o755},
+		{a.cfg.podsDir(), 0o711}, {a.cfg.volumesDir(), 0o711}, {a.cfg.imagesDir(), 0o700}, {a.cfg.attachDir(), 0o700},
+		{a.cfg.seccompDir(), 0o755}, {a.cfg.netnsDir(), 0o711},
 	} {
-		if err := os.MkdirAll(dir, mode); err != nil {
+		if err := os.MkdirAll(dir.path, dir.mode); err != nil {
 			return fmt.Errorf("make directory: %w", err)
 		}
 	}
@@ -320,7 +327,7 @@ func (a *Agent) openManager(context.Context) error {
 	logMax := quantity(a.cfg.LogMaxSize)
 	a.manager.Store(podmgr.New(podmgr.Config{
 		Store: a.store, Runtime: a.runtime, Images: a.images, Cgroups: a.cgroups, Network: a.network,
-		Volumes: a.volumes, IDs: ids,
+		Volumes: a.volumes, IDs: ids, UserNamespaces: a.userNamespaces,
 		PodsDir: a.cfg.podsDir(), NetnsDir: a.cfg.netnsDir(), LogDir: a.cfg.LogDir, PauseRoot: a.cfg.pauseRoot(),
 		LogMaxBytes: logMax.Value(), LogMaxFiles: a.cfg.LogMaxFiles,
 		NodeName: a.cfg.NodeName, HostIPs: hostIPs(), Capacity: capacity, Allocatable: allocatable,

@@ -28,7 +28,7 @@ const (
 func (a *Agent) nodeFacts(ctx context.Context, s *corev1.NodeStatus) {
 	s.DaemonEndpoints.KubeletEndpoint.Port = a.apiPort
 	s.RuntimeHandlers = []corev1.NodeRuntimeHandler{{Features: &corev1.NodeRuntimeHandlerFeatures{
-		RecursiveReadOnlyMounts: ptr.To(a.volumes.RecursiveReadOnly()), UserNamespaces: ptr.To(true),
+		RecursiveReadOnlyMounts: ptr.To(a.volumes.RecursiveReadOnly()), UserNamespaces: ptr.To(a.userNamespaces() == nil),
 	}}}
 	s.Features = &corev1.NodeFeatures{SupplementalGroupsPolicy: ptr.To(true)}
 	var machine unix.Sysinfo_t

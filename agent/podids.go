@@ -13,6 +13,7 @@ import (
 
 	"github.com/moby/sys/user"
 
+	"github.com/minikubelet/minikubelet/agent/check"
 	"github.com/minikubelet/minikubelet/runtime"
 )
 
@@ -51,6 +52,17 @@ func (c *Config) idRanges() (*runtime.IDRanges, error) {
 		return nil, fmt.Errorf("%s: they are enough for %d Pods, and maxPods is %d", source, ranges.Count(), c.MaxPods)
 	}
 	return ranges, nil
+}
+
+// userNamespaces tells why Pods cannot have a user namespace. It is looked for when it
+// is first asked, and again as long as it lacks something.
+func (a *Agent) userNamespaces() error {
+	if a.mapsUsers.Load() {
+		return nil
+	}
+	err := check.UserNamespaces(a.cfg.DataDir, a.cfg.RunDir)
+	a.mapsUsers.Store(err == nil)
+	return err
 }
 
 func parsePodIDs(s string) (first, length uint32, err error) {

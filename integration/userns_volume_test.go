@@ -127,6 +127,13 @@ func TestUserNamespaceRefusals(t *testing.T) {
 	kubectlPath(t)
 	n := newNode(t)
 	n.start()
+	n.applied(podOf("closed", ownUsers, apps(sh("app", forever))))
+	want := "can't set `spec.hostUsers: false`, runtime does not support user namespaces: " + n.dir + " cannot be entered by others: chmod o+x " + n.dir
+	if event := n.awaitEvent("closed", "FailedCreatePodSandBox: Failed to generate sandbox config for pod \"closed_default("); !strings.HasSuffix(event, want) {
+		t.Errorf("event %q", event)
+	}
+	n.openToAll()
+	n.awaitRunning("closed")
 	for fields, want := range map[string]string{
 		"hostNetwork: true": "spec.hostNetwork: Forbidden: when `hostUsers` is false",
 		"hostPID: true":     "spec.HostPID: Forbidden: when `hostUsers` is false",

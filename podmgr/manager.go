@@ -43,6 +43,8 @@ type Config struct {
 
 	// IDs has the users and groups of Pods with a user namespace.
 	IDs *runtime.IDRanges
+	// UserNamespaces tells why this machine has none for Pods.
+	UserNamespaces func() error
 
 	PodsDir  string // <data-dir>/pods
 	NetnsDir string // <run-dir>/netns

@@ -140,6 +140,9 @@ func (w *worker) prepareSandbox(ctx context.Context, pod *corev1.Pod, stage *san
 			return sandboxConfigError(pod, err)
 		}
 		if ownUsers(pod) {
+			if err := cfg.UserNamespaces(); err != nil {
+				return sandboxConfigError(pod, fmt.Errorf("can't set `spec.hostUsers: false`, runtime does not support user namespaces: %w", err))
+			}
 			if options.IDs, err = cfg.IDs.Take(string(pod.UID)); err != nil {
 				return err
 			}

@@ -27,8 +27,7 @@ func IDMappable(path, userNamespace string) error {
 		return &fs.PathError{Op: "open_tree", Path: path, Err: err}
 	}
 	defer unix.Close(tree)
-	err = unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(ns)})
-	switch {
+	switch err := idmap(tree, ns); {
 	case errors.Is(err, unix.EINVAL):
 		what := "its file system"
 		if info, err := mountOf(path); err == nil {
@@ -41,4 +40,36 @@ func IDMappable(path, userNamespace string) error {
 		return fmt.Errorf("%s: idmap mount for hostUsers: false: %w", path, err)
 	}
 	return nil
+}
+
+// TmpfsIDMappable is IDMappable of a tmpfs, which volumes in memory are.
+func TmpfsIDMappable(userNamespace string) error {
+	ns, err := unix.Open(userNamespace, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &fs.PathError{Op: "open", Path: userNamespace, Err: err}
+	}
+	defer unix.Close(ns)
+	made, err := unix.Fsopen("tmpfs", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("tmpfs: fsopen: %w", err)
+	}
+	defer unix.Close(made)
+	if err := unix.FsconfigCreate(made); err != nil {
+		return fmt.Errorf("tmpfs: fsconfig: %w", err)
+	}
+	tree, err := unix.Fsmount(made, unix.FSMOUNT_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("tmpfs: fsmount: %w", err)
+	}
+	defer unix.Close(tree)
+	if err := idmap(tree, ns); err != nil {
+		return fmt.Errorf("tmpfs supports no idmap mounts on this kernel, use Linux 6.3 or later: %w", err)
+	}
+	return nil
+}
+
+// idmap has a mount that is attached nowhere show the owners of its files as those of a
+// user namespace.
+func idmap(tree, ns int) error {
+	return unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(ns)})
 }

@@ -119,16 +119,6 @@ func appArmor(enabled bool, parser string) Result {
 	return r
 }
 
-// userNamespaces: they are not used for Pods yet; runc needs none.
-func userNamespaces(procSys string) Result {
-	r := Result{Level: OK, Name: "user namespaces", Found: "available, not used for Pods"}
-	n, ok := read(filepath.Join(procSys, "user/max_user_namespaces"))
-	if !ok || n == "0" {
-		r.Found = "not available; not needed"
-	}
-	return r
-}
-
 // openat2 confines paths; volumes and image files are opened with it.
 func openat2() Result {
 	fd, err := unix.Openat2(unix.AT_FDCWD, "/", &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS})

@@ -29,6 +29,9 @@ func (t planText) pod(p *podmgr.Preview) {
 		for _, port := range p.HostPorts {
 			line("hostPort", port)
 		}
+		if p.Users != "" {
+			line("users", p.Users)
+		}
 		line("directory", p.Dir)
 		line("cgroup", p.Cgroup.Path)
 		line("  v1", values(p.Cgroup.V1))

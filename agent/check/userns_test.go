@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package check
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+)
+
+func TestUserNamespaces(t *testing.T) {
+	one(t, userNamespaces(nil), OK, "hostUsers: false")
+	one(t, userNamespaces(errors.New("there are none")), Warn, "user.max_user_namespaces")
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	dir := t.TempDir()
+	for path := dir; path != os.TempDir() && path != "/"; path = path[:strings.LastIndex(path, "/")] {
+		if err := os.Chmod(path, 0o711); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := UserNamespaces(dir+"/data", dir+"/run"); err != nil {
+		t.Errorf("here they are used by other tests, but: %v", err)
+	}
+	if err := UserNamespaces("/proc", dir); err == nil || !strings.Contains(err.Error(), "/proc: proc supports no idmap mounts") {
+		t.Errorf("data in /proc: %v", err)
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := UserNamespaces("/", dir+"/run"); err == nil || !strings.Contains(err.Error(), dir+" cannot be entered by others") {
+		t.Errorf("a private directory: %v", err)
+	}
+}

@@ -198,7 +198,7 @@ var fields = []rule{
 	{path: "spec.containers[].securityContext.runAsNonRoot", level: Supported},
 	{path: "spec.containers[].securityContext.readOnlyRootFilesystem", level: Supported},
 	{path: "spec.containers[].securityContext.allowPrivilegeEscalation", level: Supported},
-	{path: "spec.containers[].securityContext.procMount", level: Supported, note: "Kubernetes lets Unmasked through with hostUsers: false only"},
+	{path: "spec.containers[].securityContext.procMount", level: Supported, note: "Unmasked needs hostUsers: false, as in Kubernetes"},
 	{path: "spec.containers[].securityContext.seccompProfile", level: Supported, note: "profiles of type Localhost lie below seccomp/ in the data directory"},
 	{path: "spec.containers[].securityContext.appArmorProfile", level: Supported, note: "on a node without AppArmor such a Pod fails with the reason AppArmor"},
 	{path: "spec.containers[].securityContext.seLinuxOptions", level: Warned, note: "no SELinux label is applied"},

@@ -19,8 +19,10 @@ type crashJob struct {
 	objects bool
 	// deadline: one more container goes on until the Pod's deadline.
 	deadline bool
-	removed  bool
-	checked  bool
+	// users: it has a user namespace.
+	users   bool
+	removed bool
+	checked bool
 }
 
 type crashContainer struct {
@@ -51,7 +53,7 @@ func (j *crashJob) restartsAll() bool {
 
 // newJob draws a job.
 func (c *crashes) newJob(number int) *crashJob {
-	job := &crashJob{name: "job-" + strconv.Itoa(number), objects: c.random.IntN(3) == 0, deadline: c.random.IntN(8) == 0}
+	job := &crashJob{name: "job-" + strconv.Itoa(number), objects: c.random.IntN(3) == 0, deadline: c.random.IntN(8) == 0, users: c.random.IntN(3) == 0}
 	for i := range 1 + c.random.IntN(2) {
 		job.init = append(job.init, crashContainer{name: "i" + strconv.Itoa(i), lines: c.random.IntN(200)})
 	}
@@ -132,6 +134,9 @@ func (c *crashes) manifest(job *crashJob) string {
 	if job.deadline {
 		apps += c.container("endless", fmt.Sprintf("echo endless >>/starts/%s; while :; do sleep 0.1; done", job.name), "", "")
 		more = "  activeDeadlineSeconds: 20\n  terminationGracePeriodSeconds: 1\n"
+	}
+	if job.users {
+		more += "  hostUsers: false\n"
 	}
 	return c.pod(job.name, "Never", init, apps, volumes, more)
 }

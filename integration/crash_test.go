@@ -53,6 +53,7 @@ func TestCrashes(t *testing.T) {
 		node: newNode(t), random: rand.New(rand.NewPCG(seed, 0)),
 		jobs: make(map[string]*crashJob), steady: make(map[string]string), port: freePort(t),
 	}
+	c.openToAll()
 	if err := os.Mkdir(c.path("starts"), 0o755); err != nil {
 		t.Fatal(err)
 	}

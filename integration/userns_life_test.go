@@ -40,7 +40,7 @@ func TestUserNamespaceCommands(t *testing.T) {
 	if got := strings.Join(strings.Fields(n.kubectl("exec", "plain", "-c", "main", "--", "cat", "/proc/self/uid_map")), " "); got != want {
 		t.Errorf("exec: users %q, want %q", got, want)
 	}
-	if got := strings.TrimSpace(n.kubectl("exec", "plain", "-c", "term", "--", "sh", "-c", "id -u; echo out >/dev/stdout; echo err >/dev/stderr")); !strings.HasPrefix(got, "5\nout") {
+	if got := strings.TrimSpace(n.kubectl("exec", "plain", "-c", "term", "--", "sh", "-c", "id -u; echo out >/dev/stdout; echo err >/dev/stderr")); !strings.Contains(got, "5\nout") || !strings.Contains(got, "err") {
 		t.Errorf("exec as another user: %q", got)
 	}
 	if out, err := n.tryKubectl("given\n", "exec", "-i", "plain", "-c", "main", "--", "cat", "/dev/stdin"); err != nil || !strings.Contains(out, "given") {
@@ -111,5 +111,78 @@ func TestUserNamespaceConfines(t *testing.T) {
 	}
 	if now, _ := os.Hostname(); now != host {
 		t.Errorf("the host's name became %s", now)
+	}
+}
+
+// TestUserNamespaceLasts: a Pod keeps its users when the agent is killed, and with its
+// sandbox made anew, and after a reboot, no other Pod has them; what is deleted gives
+// them back.
+func TestUserNamespaceLasts(t *testing.T) {
+	n := newNode(t, "--pod-ids", "65536:196608", "--max-pods", "3") // for three Pods
+	testUserNamespaceLasts(t, n)
+}
+
+// TestUserNamespacesOfExternalContainerd: the same with a containerd of the machine.
+func TestUserNamespacesOfExternalContainerd(t *testing.T) {
+	n := newExternalNode(t, "--pod-ids", "65536:196608", "--max-pods", "3")
+	testUserNamespaceLasts(t, n)
+}
+
+func testUserNamespaceLasts(t *testing.T, n *node) {
+	n.openToAll()
+	n.start()
+	pods := []string{"a", "b", "c"}
+	manifest := func(name string) string {
+		return podOf(name, ownUsers, diskV, apps(sh("app", "echo $(id -u) >>/v/starts; "+forever, onV)))
+	}
+	for _, name := range pods {
+		n.apply(name+".yaml", manifest(name))
+	}
+	users := func() map[string]int {
+		out, of := make(map[string]int), make(map[int]string)
+		for _, name := range pods {
+			pod := n.awaitRunning(name)
+			_, first, _ := n.userMap(n.pids(pod, containerID(&pod, "app"))[0])
+			if other, taken := of[first]; taken {
+				t.Errorf("%s and %s both have the users from %d on", other, name, first)
+			}
+			out[name], of[first] = first, name
+		}
+		return out
+	}
+	before := users()
+	for _, again := range []func(){n.kill, func() { n.terminate() }} {
+		again()
+		n.start()
+		if now := users(); fmt.Sprint(now) != fmt.Sprint(before) {
+			t.Errorf("another agent finds %v, before it was %v", now, before)
+		}
+	}
+	pod := n.awaitRunning("b")
+	n.killPause(pod)
+	n.awaitPod("b", "has a new sandbox", func(p *corev1.Pod) bool { return running(p, "app", 1) })
+	if now := users(); fmt.Sprint(now) != fmt.Sprint(before) { // the only ones that are free
+		t.Errorf("with a new sandbox %v, before it was %v", now, before)
+	}
+	n.reboot()
+	n.start()
+	n.awaitPod("a", "runs after a reboot", func(p *corev1.Pod) bool { return running(p, "app", 1) })
+	n.awaitPod("b", "runs after a reboot", func(p *corev1.Pod) bool { return running(p, "app", 2) })
+	n.awaitPod("c", "runs after a reboot", func(p *corev1.Pod) bool { return running(p, "app", 1) })
+	users()
+	data, err := os.ReadFile(n.path("data/pods", string(pod.UID), "volumes/kubernetes.io~empty-dir/v/starts"))
+	if err != nil || string(data) != "0\n0\n0\n" {
+		t.Errorf("the volume has %q, %v", data, err)
+	}
+	// One goes while no agent runs, and another one comes.
+	before = users()
+	n.kill()
+	n.remove("a.yaml")
+	n.start()
+	n.awaitGone("a")
+	n.apply("d.yaml", manifest("d"))
+	pods = []string{"b", "c", "d"}
+	if now := users(); now["d"] != before["a"] {
+		t.Errorf("users %v, before %v", now, before)
 	}
 }

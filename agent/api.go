@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
@@ -57,7 +58,7 @@ func (a *Agent) openFront(ctx context.Context) (_ *front, err error) {
 	}
 	streams := &streams{agent: a, ctx: ctx}
 	f := &front{agent: a, streams: streams, server: apiserver.New(apiserver.Config{
-		Store: a.store, NodeName: a.cfg.NodeName, Version: KubernetesVersion(),
+		Store: a.store, NodeName: a.cfg.NodeName, Version: KubernetesVersion(), Program: released(a.cfg.Version),
 		Summary: plan.Summary, AskToEnd: podmgr.AskToEnd, OwnsCondition: plan.OwnsCondition, Logs: logs{a}, Streams: streams, Stats: a.stats,
 		Tokens: a.tokens, TokenFile: users, MountTokens: a.servesPods(), Log: a.log,
 	})}
@@ -255,6 +256,15 @@ func (f *front) renew(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// released is a version of this program that stands for one state of it, "" for one
+// that does not: a build of what nobody has committed.
+func released(version string) string {
+	if version == "development" || version == "unknown" || strings.HasSuffix(version, "-dirty") {
+		return ""
+	}
+	return version
 }
 
 // KubernetesVersion is that of the API: the version of the module that is built

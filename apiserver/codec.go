@@ -162,7 +162,9 @@ func writeBody(w http.ResponseWriter, r *http.Request, code int, kind string, bo
 	}
 	h := w.Header()
 	h.Set("Content-Type", kind)
-	h.Set("Cache-Control", "no-cache, private")
+	if h.Get("Cache-Control") == "" {
+		h.Set("Cache-Control", "no-cache, private")
+	}
 	h.Add("Vary", "Accept, Accept-Encoding")
 	to := io.Writer(w)
 	if size >= gzipMin && strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") && !near(r) {

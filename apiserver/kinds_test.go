@@ -5,8 +5,10 @@ package apiserver
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -122,6 +124,29 @@ func TestDiscoveryHasTheGroups(t *testing.T) {
 	b.get("/apis/rbac.authorization.k8s.io", 200, nil)
 	b.get("/apis/nothing.example.com", 404, nil)
 	b.get("/apis/rbac.authorization.k8s.io/v1/pods", 404, nil)
+}
+
+// Clients keep a document that they asked for with its hash, of a program that has a
+// version; another version has another hash.
+func TestClientsKeepOpenAPIDocuments(t *testing.T) {
+	b := newBench(t)
+	const path = "/openapi/v3/api/v1"
+	hashes := make(map[string]bool)
+	for _, program := range []string{"", "v1", "v2"} {
+		b.server.cfg.Program = program
+		hash := b.server.openAPIHash()
+		hashes[hash] = true
+		for url, want := range map[string]bool{path: false, path + "?hash=0": false, path + "?hash=" + hash: program != ""} {
+			code, h, _ := b.do("GET", url, "")
+			expires, _ := http.ParseTime(h.Get("Expires"))
+			if kept := strings.Contains(h.Get("Cache-Control"), "immutable") && expires.After(time.Now()); code != 200 || kept != want {
+				t.Errorf("%q: %s: %d, Cache-Control %q, Expires %q", program, url, code, h.Get("Cache-Control"), h.Get("Expires"))
+			}
+		}
+	}
+	if len(hashes) != 3 {
+		t.Errorf("hashes: %v", hashes)
+	}
 }
 
 func TestInformersOfNamedGroups(t *testing.T) {

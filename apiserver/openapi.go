@@ -23,15 +23,25 @@ import (
 
 type object = map[string]any
 
+// openAPIKept is how long clients keep a document that they asked for with its hash:
+// what kube-apiserver tells them.
+const openAPIKept = 365 * 24 * time.Hour
+
 // openAPIRoot names the documents, with a hash by which clients keep them.
 func (s *Server) openAPIRoot(w http.ResponseWriter, r *http.Request) error {
-	sum := sha256.Sum256([]byte(s.cfg.Version + strings.Join(s.operations(), " ")))
-	hash := "?hash=" + strings.ToUpper(hex.EncodeToString(sum[:]))
+	query := "?hash=" + s.openAPIHash()
 	paths := object{}
 	for _, gv := range s.groupVersions() {
-		paths[rootOf(gv)[1:]] = object{"serverRelativeURL": "/openapi/v3" + rootOf(gv) + hash}
+		paths[rootOf(gv)[1:]] = object{"serverRelativeURL": "/openapi/v3" + rootOf(gv) + query}
 	}
 	return writeJSON(w, r, "application/json", object{"paths": paths})
+}
+
+// openAPIHash stands for what is in the documents, which are the same for the same
+// program.
+func (s *Server) openAPIHash() string {
+	sum := sha256.Sum256([]byte(s.cfg.Version + " " + s.cfg.Program + " " + strings.Join(s.operations(), " ")))
+	return strings.ToUpper(hex.EncodeToString(sum[:]))
 }
 
 func (s *Server) operations() []string {
@@ -55,6 +65,10 @@ func (s *Server) openAPIVersion(w http.ResponseWriter, r *http.Request, gv schem
 		}
 		b.schemas[schemaName(reflect.TypeOf(k.object()).Elem())].(object)["x-kubernetes-group-version-kind"] = []object{gvkOf(k)}
 		k.paths(paths)
+	}
+	if s.cfg.Program != "" && r.URL.Query().Get("hash") == s.openAPIHash() {
+		w.Header().Set("Cache-Control", "private, immutable")
+		w.Header().Set("Expires", time.Now().Add(openAPIKept).UTC().Format(http.TimeFormat))
 	}
 	return writeJSON(w, r, "application/json", object{
 		"openapi": "3.0.0", "info": object{"title": "Kubernetes", "version": s.cfg.Version},

@@ -40,6 +40,9 @@ type Config struct {
 	NodeName string
 	// Version is the version of Kubernetes that the API has, like v1.36.3.
 	Version string
+	// Program is the version of the program that serves, "" when it has none that tells
+	// it from others: clients then keep no documents of it.
+	Program string
 	// Summary is what the table of Pods shows: the STATUS word, ready and all
 	// containers, restarts.
 	Summary func(*corev1.Pod) (status string, ready, total, restarts int)

@@ -121,6 +121,9 @@ func manyFull(ctx context.Context, s *apiServer) (_ []row, err error) {
 	defer func() {
 		_ = maps.DeleteCollection(context.Background(), metav1.DeleteOptions{}, metav1.ListOptions{}) // the server is thrown away as well
 	}()
+	if err := wait(ctx, settle); err != nil {
+		return nil, err
+	}
 	before := s.memory()
 	began := time.Now()
 	g, gctx := errgroup.WithContext(ctx)
@@ -165,10 +168,8 @@ func manyFull(ctx context.Context, s *apiServer) (_ []row, err error) {
 		return nil, err
 	}
 	full := s.memory()
-	select {
-	case <-time.After(settle):
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	if err := wait(ctx, settle); err != nil {
+		return nil, err
 	}
 	what := fmt.Sprintf("%d objects of %d bytes", manyObjects, objectBytes)
 	return []row{

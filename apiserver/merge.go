@@ -22,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/kube-openapi/pkg/validation/spec"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+	"sigs.k8s.io/structured-merge-diff/v6/typed"
 	"sigs.k8s.io/yaml"
 
 	"github.com/minikubelet/minikubelet/api"
@@ -55,22 +56,11 @@ func (m mergeType) mark(schema object) {
 	}
 }
 
-// manager keeps account of who manages which fields of a kind. It is made when it is
-// first needed: the schemas take some memory.
+// manager keeps account of who manages which fields of a kind, for one write.
 func (s *Server) manager(k *kind, sub string) (*managedfields.FieldManager, error) {
-	key := k.gvk().String() + "/" + sub
-	s.managing.Lock()
-	defer s.managing.Unlock()
-	if m := s.managers[key]; m != nil {
-		return m, nil
-	}
-	types := s.converters[k.gvk()]
-	if types == nil {
-		var err error
-		if types, err = k.converter(); err != nil {
-			return nil, err
-		}
-		s.converters[k.gvk()] = types
+	types, err := s.converter(k)
+	if err != nil {
+		return nil, err
 	}
 	version := fieldpath.APIVersion(k.groupVersion().String())
 	hidden := fieldpath.NewSet(fieldpath.MakePathOrDie("status"))
@@ -80,12 +70,47 @@ func (s *Server) manager(k *kind, sub string) (*managedfields.FieldManager, erro
 	if k.sub("status") == nil && sub == "" {
 		hidden = fieldpath.NewSet()
 	}
-	m, err := managedfields.NewDefaultFieldManager(types, s.codecs.scheme, s.codecs.scheme, s.codecs.scheme, k.gvk(), k.groupVersion(), sub,
+	return managedfields.NewDefaultFieldManager(&knownObjects{types, make(map[*typed.TypedValue]runtime.Object)},
+		s.codecs.scheme, s.codecs.scheme, s.codecs.scheme, k.gvk(), k.groupVersion(), sub,
 		map[fieldpath.APIVersion]fieldpath.Filter{version: fieldpath.NewExcludeSetFilter(hidden)})
+}
+
+// knownObjects finds again the objects that it has made typed values of. A manager
+// turns such a value back into an object only to see its version, and to make the
+// object anew costs as much as the comparison that it is for.
+type knownObjects struct {
+	managedfields.TypeConverter
+	made map[*typed.TypedValue]runtime.Object
+}
+
+func (c *knownObjects) ObjectToTyped(o runtime.Object, options ...typed.ValidationOptions) (*typed.TypedValue, error) {
+	value, err := c.TypeConverter.ObjectToTyped(o, options...)
 	if err == nil {
-		s.managers[key] = m
+		c.made[value] = o
 	}
-	return m, err
+	return value, err
+}
+
+func (c *knownObjects) TypedToObject(value *typed.TypedValue) (runtime.Object, error) {
+	if o := c.made[value]; o != nil {
+		return o, nil
+	}
+	return c.TypeConverter.TypedToObject(value)
+}
+
+// converter knows a kind's types. It is made when it is first needed: the schemas take
+// some memory.
+func (s *Server) converter(k *kind) (managedfields.TypeConverter, error) {
+	s.managing.Lock()
+	defer s.managing.Unlock()
+	if types := s.converters[k.gvk()]; types != nil {
+		return types, nil
+	}
+	types, err := k.converter()
+	if err == nil {
+		s.converters[k.gvk()] = types
+	}
+	return types, err
 }
 
 // converter makes what knows the kind's types.

@@ -75,10 +75,9 @@ type Server struct {
 	byName   map[schema.GroupVersionResource]*kind
 	policy   *rbac.Policy
 	security policy.Evaluator
-	// managers keep account of who manages which fields, and converters know the
-	// types for that; both are made when they are first needed.
+	// converters know the types for the account of who manages which fields; each is
+	// made when it is first needed.
 	managing   sync.Mutex
-	managers   map[string]*managedfields.FieldManager
 	converters map[schema.GroupVersionKind]managedfields.TypeConverter
 
 	// creating is read-locked while an object is created in a namespace, and locked
@@ -109,7 +108,6 @@ func New(cfg Config) *Server {
 		answerTime: requestTime, readTime: slowWrite,
 	}
 	s.toPods = newPodTransport(dialPod)
-	s.managers = make(map[string]*managedfields.FieldManager)
 	s.converters = make(map[schema.GroupVersionKind]managedfields.TypeConverter)
 	s.kinds = append(s.allKinds(), reviewKinds()...)
 	if cfg.Stats != nil {

@@ -107,15 +107,15 @@ func cannotHandle(k *kind, err error) error {
 	return apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: %v", k.kind, k.version, k.kind, err))
 }
 
-// decodeJSON decodes what has been found safe, in the form that it was checked in:
-// of a duplicate field a decoder would see both values.
+// decodeJSON decodes what has been found safe. What has duplicate fields is decoded in
+// the form that it was checked in: a decoder would see both values.
 func (s *Server) decodeJSON(k *kind, data []byte, o store.Object, how directive, doubled error) ([]string, error) {
 	var value any
 	strict, err := sigsjson.UnmarshalStrict(data, &value, sigsjson.DisallowDuplicateFields)
 	if err == nil {
 		err = api.SafeJSON(value, reflect.TypeOf(o))
 	}
-	if err == nil {
+	if err == nil && len(strict) > 0 {
 		data, err = json.Marshal(value)
 	}
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -137,6 +138,39 @@ func TestTokensAreKeptAndReplaced(t *testing.T) {
 	if _, err := tokens.get(context.Background(), pod, tokenKey{"x", "", 1}); err == nil {
 		t.Error("an error was swallowed")
 	}
+}
+
+// TestTokensWhenNoneCanBeMade: the old one serves as long as it is good, and it is tried
+// again until there is a new one.
+func TestTokensWhenNoneCanBeMade(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		maker, due := &fakeTokens{life: 10 * time.Minute}, make(chan time.Time, 100)
+		tokens := &podTokens{maker: maker, due: func(string) { due <- time.Now() }}
+		defer tokens.stop()
+		began, key := time.Now(), tokenKey{"v", "", 600}
+		get := func() (string, error) { return tokens.get(t.Context(), &corev1.Pod{}, key) }
+		first, err := get()
+		if err != nil {
+			t.Fatal(err)
+		}
+		maker.err = errors.New("no")
+		for at := 8 * time.Minute; at <= 12*time.Minute; at += time.Minute {
+			if when := (<-due).Sub(began); when != at {
+				t.Fatalf("asked for after %v, want %v", when, at)
+			}
+			if text, err := get(); at < 10*time.Minute && (err != nil || text != first) || at >= 10*time.Minute && err == nil {
+				t.Errorf("after %v: %s, %v", at, text, err)
+			}
+		}
+		maker.err = nil
+		<-due
+		if text, err := get(); err != nil || text == first {
+			t.Errorf("%s, %v", text, err)
+		}
+		if when := (<-due).Sub(began); when != 21*time.Minute {
+			t.Errorf("the new one is replaced after %v", when)
+		}
+	})
 }
 
 func TestTokenLife(t *testing.T) {

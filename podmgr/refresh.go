@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -128,10 +129,10 @@ func (w *worker) markStale(names []string) {
 	}
 }
 
-// tokenDue has a volume written again for its token.
-func (w *worker) tokenDue(volume string) {
+// rewrite has volumes written again. It does nothing to a Pod that is gone.
+func (w *worker) rewrite(volumes []string) {
 	w.mu.Lock()
-	w.markStale([]string{volume})
+	w.markStale(volumes)
 	w.mu.Unlock()
 	w.wakeUp()
 }
@@ -160,19 +161,29 @@ func (w *worker) refresh(ctx context.Context, steps *sync.WaitGroup) {
 	})
 }
 
-// writeVolumes brings volumes up to date. One that cannot be keeps its files, and the
-// Pod's owner is told.
+// writeVolumes brings volumes up to date. One that cannot be keeps its files, the
+// Pod's owner is told, and it is tried again, unless it waits for an object.
 func (w *worker) writeVolumes(ctx context.Context, pod *corev1.Pod, names map[string]bool) {
 	p := w.volumesPod(pod)
 	list := slices.Clone(pod.Spec.Volumes)
 	list = slices.DeleteFunc(list, func(v corev1.Volume) bool { return !names[v.Name] })
 	var errs []error
+	var failed []string
 	for _, err := range w.projectFiles(ctx, pod, &p, list) {
 		errs = append(errs, err)
+		if !isMissing(err) {
+			failed = append(failed, err.volume.Name)
+		}
 	}
 	list = slices.DeleteFunc(list, func(v corev1.Volume) bool { _, ok := p.Files[v.Name]; return !ok })
 	if _, err := w.m.cfg.Volumes.Setup(ctx, p, list); err != nil {
 		errs = append(errs, err)
+		for i := range list {
+			failed = append(failed, list[i].Name)
+		}
+	}
+	if len(failed) > 0 {
+		time.AfterFunc(again, func() { w.rewrite(failed) })
 	}
 	for _, err := range errs {
 		if ctx.Err() == nil {

@@ -29,6 +29,10 @@ const (
 	tokenDay      = 24 * time.Hour
 )
 
+// again is how long what could not be written into a volume waits for the next try,
+// as the kubelet looks at each Pod about once in a minute.
+const again = time.Minute
+
 // defaultTokenSeconds is the API's default of expirationSeconds.
 const defaultTokenSeconds = 3600
 
@@ -50,12 +54,14 @@ type tokenKey struct {
 }
 
 type podToken struct {
-	text  string
-	until time.Time // when it is replaced
-	timer *time.Timer
+	text    string
+	until   time.Time // when it is replaced
+	expires time.Time
+	timer   *time.Timer
 }
 
-// get is a token that is not due, made now if need be.
+// get is a token that is not due, made now if need be. While none can be made, the old
+// one serves to its end, as with the kubelet.
 func (t *podTokens) get(ctx context.Context, pod *corev1.Pod, key tokenKey) (string, error) {
 	t.mu.Lock()
 	if have := t.made[key]; have != nil && time.Now().Before(have.until) {
@@ -65,25 +71,38 @@ func (t *podTokens) get(ctx context.Context, pod *corev1.Pod, key tokenKey) (str
 	t.mu.Unlock()
 	began := time.Now()
 	text, expires, err := t.maker.Token(ctx, pod, key.audience, key.seconds)
-	if err != nil {
-		return "", err
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if old := t.made[key]; old != nil {
+	old := t.made[key]
+	if old != nil {
 		old.timer.Stop()
 	}
-	wait := tokenLife(expires.Sub(began))
-	made := &podToken{text: text, until: began.Add(wait)}
-	made.timer = time.AfterFunc(wait, func() { t.due(key.volume) })
-	if t.over {
-		made.timer.Stop()
+	if err != nil {
+		if old == nil {
+			return "", err
+		}
+		old.timer = t.later(again, key.volume)
+		if !began.Before(old.expires) {
+			return "", err
+		}
+		return old.text, nil
 	}
+	wait := tokenLife(expires.Sub(began))
+	made := &podToken{text: text, until: began.Add(wait), expires: expires, timer: t.later(wait, key.volume)}
 	if t.made == nil {
 		t.made = make(map[tokenKey]*podToken)
 	}
 	t.made[key] = made
 	return text, nil
+}
+
+// later has a volume's tokens asked for again; t.mu is held.
+func (t *podTokens) later(wait time.Duration, volume string) *time.Timer {
+	timer := time.AfterFunc(wait, func() { t.due(volume) })
+	if t.over {
+		timer.Stop()
+	}
+	return timer
 }
 
 // tokenLife is how long a token is used.

@@ -86,9 +86,14 @@ func patcher(k *kind, kind types.PatchType, patch []byte) (func([]byte) ([]byte,
 			return nil, apierrors.NewBadRequest(err.Error())
 		}
 		copies := 0
-		for _, op := range p {
-			if op.Kind() == "copy" {
+		for i, op := range p {
+			switch _, valued := op["value"]; op.Kind() {
+			case "copy":
 				copies++
+			case "add", "replace", "test":
+				if !valued { // which the library takes for granted
+					return nil, apierrors.NewBadRequest(fmt.Sprintf("operation %d of the JSON patch (%s) has no value", i, op.Kind()))
+				}
 			}
 		}
 		if len(p) > patchOps || copies > patchCopies {

@@ -408,7 +408,7 @@ func FuzzRequests(f *testing.F) {
 	b := &bench{t: f, store: s}
 	b.pod("default", "a", "a=b")
 	server := New(Config{Store: s, Version: "v1.36.3", Log: slog.New(slog.DiscardHandler), Logs: fakeLogs{},
-		AskToEnd: askToEnd, NodeName: "n1",
+		AskToEnd: askToEnd, NodeName: "n1", Streams: addressed{},
 		Summary: func(*corev1.Pod) (string, int, int, int) { return "", 0, 0, 0 }})
 	canceled, cancel := context.WithCancel(context.Background())
 	cancel()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # make help says what there is. Variables that may be set on the command line:
-#   PKGS      packages for check and test        (./...)
+#   PKGS      packages for check, test and race  (./...)
 #   RUN       only tests whose name matches
 #   V2_PKGS, V2_RUN   the same for test-v2
 #   PREFIX, DESTDIR   where to install           (/usr/local, nothing)
@@ -25,7 +25,7 @@ STATIC   := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false
 
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
-.PHONY: help prerequisites build bin/kubectl bin/externalcontainerd check test test-v2 demo bench bench-api install uninstall clean
+.PHONY: help prerequisites build bin/kubectl bin/externalcontainerd check test race test-v2 demo bench bench-api install uninstall clean
 
 help: ## Show this text
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -62,6 +62,11 @@ test: build bin/externalcontainerd ## Every test, real containers included (as r
 	@GO="$(GO)" hack/prerequisites dbus-daemon mkfs.ext4:e2fsprogs
 	PATH="$(CURDIR)/bin:$$PATH" $(GO) test -timeout 30m -run '$(RUN)' $(PKGS)
 	$(GO) test -tags packed -run Packed ./runtime/engine
+
+# Without PKGS, the packages in which goroutines share something.
+race: PKGS := $(if $(filter ./...,$(PKGS)),./agent/... ./apiserver/... ./podmgr/... ./store/...,$(PKGS))
+race: build ## The race detector over what is concurrent (as root)
+	PATH="$(CURDIR)/bin:$$PATH" $(GO) test -race -timeout 30m -run '$(RUN)' $(PKGS)
 
 test-v2: build ## The container tests under cgroup v2, in a VM if need be
 	GO="$(GO)" V2_PKGS='$(V2_PKGS)' V2_RUN='$(V2_RUN)' hack/test-v2

@@ -169,7 +169,6 @@ func (s *apiServer) createPod(ctx context.Context, name string) error {
 		return err
 	}
 	pod.Name, pod.UID, pod.Spec.NodeName, pod.Spec.Priority = name, "", "", nil
-	pod.Spec.ServiceAccountName, pod.Spec.DeprecatedServiceAccount = "", ""
 	pod.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "example.com/bench"}}
 	_, err = s.client.CoreV1().Pods("default").Create(ctx, pod, metav1.CreateOptions{})
 	return err

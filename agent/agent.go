@@ -184,6 +184,7 @@ func (a *Agent) openEngine(ctx context.Context) error {
 		a.engine, err = engine.Connect(ctx, a.cfg.ContainerdAddress, a.cfg.ContainerdNamespace, a.log)
 	} else {
 		a.engine, err = engine.Embedded(ctx, engine.Config{
+			Shim: a.paths.Shim,
 			Root: filepath.Join(a.cfg.DataDir, "containerd"), State: filepath.Join(a.cfg.RunDir, "containerd"),
 			Namespace: a.cfg.ContainerdNamespace, Log: a.log,
 		})
@@ -276,6 +277,7 @@ func (a *Agent) openRuntime(ctx context.Context) error {
 	}
 	if a.engine.KeepsExits() {
 		cfg.Batch = a.engine.Batch
+		cfg.NewShim = a.engine.NewShim
 		cfg.ShimReady = func(ctx context.Context, id string) bool { return a.engine.WaitSandboxShim(ctx, id) == nil }
 	}
 	var err error

@@ -221,6 +221,9 @@ func (a *Agent) leaveMachine(ctx context.Context) error {
 		errs = append(errs, a.network.Destroy(ctx))
 	}
 	errs = append(errs, a.cgroups.Remove(ctx))
+	if a.engine != nil {
+		errs = append(errs, a.engine.EndSpare())
+	}
 	for _, dir := range []string{a.cfg.podsDir(), a.cfg.netnsDir(), a.cfg.attachDir(), engine.SocketDir(filepath.Join(a.cfg.RunDir, "containerd"))} {
 		if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)

@@ -27,7 +27,6 @@ func (n *node) residue() []string {
 	for what, pattern := range map[string]string{
 		"runc state":   "run/runc/*/*",
 		"bundle":       "run/containerd/io.containerd.runtime.v2.task/*/*",
-		"shim socket":  "run/containerd/s/*",
 		"namespaces":   "run/netns/*",
 		"Pod":          "data/pods/*",
 		"log":          "log/*",
@@ -46,19 +45,39 @@ func (n *node) residue() []string {
 			}
 		}
 	}
+	spares := 0
 	for _, p := range n.processes() {
-		if !n.ownProcess(p) {
+		switch {
+		case isSpare(p):
+			spares++
+		case !n.ownProcess(p):
 			left = append(left, "process "+p)
 		}
+	}
+	if sockets, _ := filepath.Glob(n.path("run/containerd/s/*")); spares > 1 || len(sockets) != spares {
+		left = append(left, fmt.Sprintf("%d shims that wait, with the sockets %v", spares, sockets))
 	}
 	left = append(left, n.podCgroups()...)
 	left = append(left, n.veths()...)
 	return append(left, n.mappings()...)
 }
 
+// pidOf reads a line of processes.
+func pidOf(line string) int {
+	pid, _ := strconv.Atoi(filepath.Base(strings.SplitN(line, ":", 2)[0]))
+	return pid
+}
+
+// isSpare tells whether a line of processes is the shim that waits for the next
+// sandbox: it is in the directory of the bundles, others are in theirs.
+func isSpare(line string) bool {
+	cwd, _ := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pidOf(line)))
+	return filepath.Base(filepath.Dir(cwd)) == "io.containerd.runtime.v2.task"
+}
+
 // ownProcess tells whether a line of processes is the daemon or its engine.
 func (n *node) ownProcess(line string) bool {
-	pid, _ := strconv.Atoi(filepath.Base(strings.SplitN(line, ":", 2)[0]))
+	pid := pidOf(line)
 	return n.daemon != nil && pid == n.daemon.Process.Pid || n.external != nil && pid == n.external.Process.Pid
 }
 

@@ -169,9 +169,14 @@ func (r *Runtime) createTask(ctx context.Context, c *Container, rootfs []mount.M
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), taskTime)
 	defer cancel()
 	log := r.logURI(c)
-	made, err := r.client.TaskService().Create(ctx, &tasks.CreateTaskRequest{
-		ContainerID: c.ID, Terminal: c.TTY, Stdout: log, Stderr: log, Rootfs: mount.ToProto(rootfs),
-	})
+	request := &tasks.CreateTaskRequest{ContainerID: c.ID, Terminal: c.TTY, Stdout: log, Stderr: log, Rootfs: mount.ToProto(rootfs)}
+	if c.Kind == KindSandbox && r.cfg.NewShim != nil {
+		var err error
+		if request.TaskApiAddress, request.TaskApiVersion, err = r.cfg.NewShim(ctx); err != nil {
+			return nil, err
+		}
+	}
+	made, err := r.client.TaskService().Create(ctx, request)
 	if err != nil {
 		return nil, fmt.Errorf("OCI runtime: %w", errgrpc.ToNative(err))
 	}
@@ -203,6 +208,9 @@ func (r *Runtime) record(ctx context.Context, s Status, spec *specs.Spec, img im
 	record := containers.Container{
 		ID: s.ID, Labels: identityLabels(s), Image: s.Image, SandboxID: s.SandboxID, Spec: packed,
 		Runtime: containers.RuntimeInfo{Name: r.cfg.Shim, Options: runc},
+	}
+	if s.Kind == KindSandbox && r.cfg.NewShim != nil {
+		record.SandboxID = s.ID // containerd takes the address of a shim for what is in a sandbox
 	}
 	if img.chainID != "" {
 		record.Snapshotter, record.SnapshotKey = r.cfg.Snapshotter, s.ID

@@ -112,7 +112,7 @@ func (n *node) start() {
 		log = slog.New(slog.NewTextHandler(n.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	}
 	var err error
-	n.engine, err = engine.Embedded(context.Background(), engine.Config{Root: n.dir + "/root", State: n.dir + "/state", Log: log})
+	n.engine, err = engine.Embedded(context.Background(), engine.Config{Root: n.dir + "/root", State: n.dir + "/state", Shim: n.shim, Log: log})
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func (n *node) start() {
 func (n *node) config(log *slog.Logger) Config {
 	return Config{
 		Client: n.engine.Client(), Namespace: n.engine.Namespace(), Shim: n.shim, Runc: n.runc, RuncRoot: n.dir + "/state/runc",
-		ExecDir: n.dir + "/exec", OOMKills: oomKills, KeepsExits: n.engine.KeepsExits(), Batch: n.engine.Batch, Logger: log,
+		ExecDir: n.dir + "/exec", OOMKills: oomKills, KeepsExits: n.engine.KeepsExits(), NewShim: n.engine.NewShim, Batch: n.engine.Batch, Logger: log,
 		ShimReady: func(ctx context.Context, id string) bool { return n.engine.WaitSandboxShim(ctx, id) == nil },
 		RecordedExit: func(id string) (uint32, time.Time, bool) {
 			exit, ok := n.engine.RecordedExit(id)
@@ -300,13 +300,17 @@ func (n *node) directories() (paths []string) {
 	return paths
 }
 
-// processes finds the shims and the containers' processes of this node: by the node's name in the command line or the cgroup.
+// processes finds the shims and the containers' processes of this node: by the node's name in the command line or the cgroup. The shim
+// that waits for the next sandbox, in the directory of the bundles, is not one of them.
 func (n *node) processes() []int {
 	var pids []int
 	entries, _ := os.ReadDir("/proc")
 	for _, entry := range entries {
 		pid, err := strconv.Atoi(entry.Name())
 		if err != nil || pid == os.Getpid() || !alive(pid) {
+			continue
+		}
+		if cwd, _ := os.Readlink(filepath.Join("/proc", entry.Name(), "cwd")); cwd == n.bundles() {
 			continue
 		}
 		cmdline, _ := os.ReadFile(filepath.Join("/proc", entry.Name(), "cmdline"))
@@ -316,6 +320,10 @@ func (n *node) processes() []int {
 		}
 	}
 	return pids
+}
+
+func (n *node) bundles() string {
+	return filepath.Join(n.dir, "state", "io.containerd.runtime.v2.task", engine.DefaultNamespace)
 }
 
 // alive says whether there is a process that is not a zombie.

@@ -95,6 +95,9 @@ func statusOf(c containers.Container) (Status, error) {
 		ImageID: l[labelImageID], StopSignal: l[labelStopSignal], CgroupsPath: l[labelCgroup],
 		OOMKilled: l[labelOOMKilled] == "true", Message: l[labelMessage],
 	}
+	if s.SandboxID == s.ID {
+		s.SandboxID = "" // a sandbox itself
+	}
 	if text, ok := l[labelUser]; ok {
 		s.User = new(specs.User)
 		if json.Unmarshal([]byte(text), s.User) != nil {

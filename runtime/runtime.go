@@ -45,6 +45,8 @@ type Config struct {
 	// false when ctx ended first. Nil means that containers wait for the sandbox's Create. It asks for a shim that ignores Shutdown while
 	// it creates a task: containerd's own ends when a container is refused before the sandbox's task exists.
 	ShimReady func(ctx context.Context, sandboxID string) bool
+	// NewShim gives a shim for a sandbox that is about to be created. Nil means that containerd starts the shims.
+	NewShim func(ctx context.Context) (address string, version uint32, err error)
 	// KeepsExits says that this containerd, when it starts, keeps the tasks that ended while it was down. Where it is false, as with
 	// any containerd that is not embedded, the runtime sees to that with a sandbox record for each container.
 	KeepsExits bool

@@ -34,6 +34,7 @@ type Config struct {
 	Root      string       // images, snapshots, metadata: survives a reboot
 	State     string       // bundles and sockets: on a tmpfs, gone after a reboot
 	Namespace string       // DefaultNamespace when empty
+	Shim      string       // the shim's executable, for NewShim; may be empty
 	ShimEnv   []string     // added to the environment of every shim
 	Log       *slog.Logger // where containerd's log goes; slog.Default() when nil
 }
@@ -109,9 +110,10 @@ func Embedded(ctx context.Context, cfg Config) (_ *Engine, err error) {
 	if err := dropLeases(namespaces.WithNamespace(ctx, cfg.Namespace), client); err != nil {
 		return nil, err
 	}
+	bundles := filepath.Join(tasks, cfg.Namespace)
 	return &Engine{
 		client: client, namespace: cfg.Namespace, shims: shims.(*runtimev2.ShimManager), exits: exits, stop: stop,
-		bundles: filepath.Join(tasks, cfg.Namespace), batcher: set.batcher,
+		bundles: bundles, batcher: set.batcher, spares: newSpares(cfg, bundles, socketDir),
 	}, nil
 }
 
@@ -218,7 +220,11 @@ func (s *pluginSet) init(ctx context.Context) error {
 			r.Config, r.InitFn = nil, s.newCollector
 		}
 		id := r.URI()
-		ic := plugin.NewContext(ctx, s.loaded, map[string]string{
+		visible := s.loaded
+		if id == taskPlugin {
+			visible = without(s.loaded, mountManager)
+		}
+		ic := plugin.NewContext(ctx, visible, map[string]string{
 			plugins.PropertyRootDir:      filepath.Join(s.cfg.Root, id),
 			plugins.PropertyStateDir:     filepath.Join(s.cfg.State, id),
 			plugins.PropertyGRPCAddress:  s.cfg.apiAddress(),
@@ -236,6 +242,17 @@ func (s *pluginSet) init(ctx context.Context) error {
 	}
 	ready.Wait()
 	return nil
+}
+
+// without is a set of plugins less one.
+func without(set *plugin.Set, uri string) *plugin.Set {
+	rest := plugin.NewPluginSet()
+	for _, p := range set.GetAll() {
+		if p.Registration.URI() != uri {
+			_ = rest.Add(p) // no name comes twice
+		}
+	}
+	return rest
 }
 
 // explain says which plugin failed and, where that is known, what to do.

@@ -36,6 +36,7 @@ type Engine struct {
 	exits     map[string]Exit        // found in the bundles before start
 	bundles   string                 // directory of this namespace's bundles, "" with an external containerd
 	batcher   *batcher               // nil with an external containerd
+	spares    *spares                // nil when containerd starts the shims
 	stop      func() error
 }
 
@@ -164,4 +165,4 @@ func (e *Engine) WaitSandboxShim(ctx context.Context, id string) error {
 // The connections to shims are not cut, since containerd takes a cut connection
 // for a dead shim and kills what is left of its containers; they end with the
 // process, or with the shim.
-func (e *Engine) Close() error { return e.stop() }
+func (e *Engine) Close() error { return errors.Join(e.EndSpare(), e.stop()) }

@@ -37,7 +37,11 @@ import (
 )
 
 const (
-	taskPlugin         = "io.containerd.runtime.v2.task"
+	taskPlugin = "io.containerd.runtime.v2.task"
+	// mountManager stays hidden from taskPlugin: it makes mounts that neither shim
+	// nor runtime can make, of which there are none here, and it would run the shim
+	// with -info to ask which those are.
+	mountManager       = "io.containerd.mount-manager.v1.bolt"
 	shimManager        = "io.containerd.shim.v1.manager"
 	shimManagerID      = "manager"
 	overlayName        = "overlayfs"
@@ -57,7 +61,7 @@ func wanted(uri string) bool {
 		"io.containerd.differ.v1.walking",
 		gcScheduler,
 		"io.containerd.lease.v1.manager",
-		"io.containerd.mount-manager.v1.bolt",
+		mountManager,
 		"io.containerd.sandbox.store.v1.local",
 		"io.containerd.transfer.v1.local",
 		"io.containerd.warning.v1.deprecations",

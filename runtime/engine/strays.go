@@ -101,7 +101,7 @@ func (s strays) pass(ctx context.Context) (busy bool, err error) {
 			// Its shim, if it has one already, is met in the next pass.
 			busy = true
 			s.kill(c)
-		case !s.known(c):
+		case !s.known(ctx, c):
 			busy = true
 			s.kill(c)
 			if err := s.removeSockets(ctx, c); err != nil {
@@ -184,8 +184,13 @@ func (s strays) removeWork() error {
 	return nil
 }
 
-// known tells whether a bundle names the shim.
-func (s strays) known(c shimCall) bool {
+// known tells whether a bundle names the shim: by its own ID, or, when it was
+// started before it was known whose it would be, by its socket.
+func (s strays) known(ctx context.Context, c shimCall) bool {
+	if strings.HasPrefix(c.id, sparePrefix) {
+		address, err := shim.CreateSocketAddress(namespaces.WithNamespace(ctx, c.namespace), s.socketDir, s.address, c.id, false)
+		return err == nil && s.taken(c.namespace, address)
+	}
 	_, err := os.Lstat(filepath.Join(s.tasks, c.namespace, c.id, bootstrapFile))
 	return err == nil
 }

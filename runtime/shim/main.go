@@ -26,10 +26,12 @@ func Main(ctx context.Context) error {
 	return nil
 }
 
-// server is what the start command says to the process that it leaves behind.
+// server is what the start command says to the process that it leaves behind, or
+// the agent to one that it starts ahead of a Pod (spare).
 type server struct {
 	namespace, id string
 	debug         bool
+	spare         bool
 }
 
 // parseServer tells whether these are the arguments of a server.
@@ -39,6 +41,7 @@ func parseServer(args []string) (s server, ok bool) {
 	flags.StringVar(&s.namespace, "namespace", "", "")
 	flags.StringVar(&s.id, "id", "", "")
 	flags.BoolVar(&s.debug, "debug", false, "")
+	flags.BoolVar(&s.spare, "spare", false, "")
 	_ = flags.String("address", "", "") // of containerd: seeds the socket's name, which we are given
 	err := flags.Parse(args)
 	return s, err == nil && flags.NArg() == 0 && s.namespace != "" && s.id != ""

@@ -30,6 +30,8 @@ const (
 	// The descriptors of the listening sockets that the start command leaves;
 	// the second is there when debugging, and not used.
 	socketFD, debugFD = 3, 4
+	// takenFD is a pipe that a spare shim has from the agent.
+	takenFD = 4
 	// gcPercent keeps the heap small, which is small anyway.
 	gcPercent = 20
 	// settled is how long after the last request the garbage is given back.
@@ -37,7 +39,8 @@ const (
 )
 
 // serve runs the runc task service until containerd shuts it down. The working
-// directory is the bundle of the first task.
+// directory is the bundle of the first task; a spare begins in the directory of
+// the bundles.
 func (s server) serve(ctx context.Context) error {
 	// The start command asks for four threads by the environment.
 	runtime.GOMAXPROCS(1)
@@ -52,29 +55,35 @@ func (s server) serve(ctx context.Context) error {
 	}
 	ctx, sd := shutdown.WithShutdown(namespaces.WithNamespace(ctx, s.namespace))
 	defer sd.Shutdown()
-	if err := s.openLog(ctx); err != nil {
-		return err
+	bundles, err := os.Getwd()
+	if err != nil {
+		return fmt.Errorf("the bundle: %w", err)
+	}
+	if !s.spare {
+		bundles = filepath.Dir(bundles)
+		if err := s.openLog(ctx); err != nil {
+			return err
+		}
 	}
 	sockets, err := s.listen()
 	if err != nil {
 		return err
 	}
 	defer sockets.remove()
-	server, err := newServer(ctx, sd)
+	server, err := s.newServer(ctx, sd, bundles)
 	if err != nil {
 		return err
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(ctx, sockets[0]) }()
+	if s.spare {
+		go awaitTaker(os.NewFile(takenFD, "taken"), sd)
+	}
 	return handle(ctx, signals, failed, sd)
 }
 
 // newServer makes the task service with the logs in front of it.
-func newServer(ctx context.Context, sd shutdown.Service) (*ttrpc.Server, error) {
-	bundle, err := os.Getwd()
-	if err != nil {
-		return nil, fmt.Errorf("the bundle: %w", err)
-	}
+func (s server) newServer(ctx context.Context, sd shutdown.Service, bundles string) (*ttrpc.Server, error) {
 	publisher, err := shim.NewPublisher(os.Getenv("TTRPC_ADDRESS"))
 	if err != nil {
 		return nil, fmt.Errorf("connect to containerd's events: %w", err)
@@ -90,9 +99,13 @@ func newServer(ctx context.Context, sd shutdown.Service) (*ttrpc.Server, error) 
 	l := newLogs()
 	sd.RegisterCallback(l.closeAll)
 	runc.Monitor = monitor{runc.Monitor, l, newDirect()} // in front of the service's
+	intercept := tidy(newTurns().intercept(starting(bundles, creating(l.intercept))))
+	if s.spare {
+		intercept = s.settling(ctx, bundles, intercept)
+	}
 	server, err := ttrpc.NewServer(
 		ttrpc.WithServerHandshaker(ttrpc.UnixSocketRequireSameUser()),
-		ttrpc.WithUnaryServerInterceptor(tidy(newTurns().intercept(starting(filepath.Dir(bundle), creating(l.intercept))))),
+		ttrpc.WithUnaryServerInterceptor(intercept),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("ttrpc server: %w", err)
@@ -161,7 +174,7 @@ type sockets []net.Listener
 
 func (s server) listen() (sockets, error) {
 	fds := []uintptr{socketFD}
-	if s.debug {
+	if s.debug && !s.spare {
 		fds = append(fds, debugFD)
 	}
 	var all sockets

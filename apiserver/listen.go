@@ -42,11 +42,7 @@ func Listen(path string) (net.Listener, error) {
 // TLS. The requests' contexts end with ctx, those of connections that were taken over
 // included.
 func Serve(ctx context.Context, l net.Listener, cfg *tls.Config, h http.Handler, log *slog.Logger) error {
-	server := &http.Server{
-		Handler: h, TLSConfig: cfg, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: headerMax,
-		BaseContext: func(net.Listener) context.Context { return ctx },
-		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}
+	server := newHTTPServer(ctx, cfg, h, log, slowWrite)
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
 	var err error
@@ -59,4 +55,16 @@ func Serve(ctx context.Context, l net.Listener, cfg *tls.Config, h http.Handler,
 		return fmt.Errorf("API: %w", err)
 	}
 	return nil
+}
+
+// newHTTPServer makes one that ends connections whose client takes nothing for the
+// time slow. Without that a client that stops to read would keep all its streams of
+// HTTP/2 for ever: what ends a stream has to be written, too.
+func newHTTPServer(ctx context.Context, cfg *tls.Config, h http.Handler, log *slog.Logger, slow time.Duration) *http.Server {
+	return &http.Server{
+		Handler: h, TLSConfig: cfg, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: headerMax,
+		HTTP2:       &http.HTTP2Config{WriteByteTimeout: slow},
+		BaseContext: func(net.Listener) context.Context { return ctx },
+		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
 }

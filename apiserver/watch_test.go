@@ -7,9 +7,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,7 +25,8 @@ import (
 // http2 serves the bench's server over HTTP/2, as client-go and kubectl speak it
 // with a server that has TLS.
 func (b *bench) http2() *httptest.Server {
-	h := httptest.NewUnstartedServer(b.server.Trusted())
+	h := httptest.NewUnstartedServer(nil)
+	h.Config = newHTTPServer(b.t.Context(), nil, b.server.Trusted(), b.server.cfg.Log, b.server.readTime)
 	h.EnableHTTP2 = true
 	h.StartTLS()
 	b.t.Cleanup(func() {
@@ -138,6 +141,64 @@ func TestSlowWatcherHarmsNobody(t *testing.T) {
 			}
 		})
 	}
+}
+
+// deafConn is a connection whose client stops to read, at all.
+type deafConn struct {
+	net.Conn
+	deaf   atomic.Bool
+	closed chan struct{}
+}
+
+func (c *deafConn) Read(p []byte) (int, error) {
+	if c.deaf.Load() {
+		<-c.closed
+		return 0, net.ErrClosed
+	}
+	return c.Conn.Read(p)
+}
+
+// A client that reads nothing of its connection any more, so that not even the end of
+// a stream can be told to it, loses the connection.
+func TestDeafClientLosesItsWatches(t *testing.T) {
+	b := newBench(t)
+	b.server.readTime = time.Second
+	h := b.http2()
+	deaf := &deafConn{closed: make(chan struct{})}
+	defer close(deaf.closed)
+	h.Client().Transport.(*http.Transport).DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := new(net.Dialer).DialContext(ctx, network, address)
+		if err == nil {
+			err = c.(*net.TCPConn).SetReadBuffer(64 << 10)
+		}
+		deaf.Conn = c
+		return deaf, err
+	}
+	const watches = 8
+	for range watches {
+		r, err := h.Client().Get(h.URL + "/api/v1/configmaps?watch=true&resourceVersion=0")
+		if err != nil || r.ProtoMajor != 2 {
+			t.Fatal(r, err)
+		}
+		defer r.Body.Close()
+	}
+	taken := func() string {
+		b.server.watches.mu.Lock()
+		defer b.server.watches.mu.Unlock()
+		return fmt.Sprint(b.server.watches.taken)
+	}
+	if n := taken(); n != fmt.Sprint(watches) {
+		t.Fatal(n, "watches")
+	}
+	deaf.deaf.Store(true)
+	for i := range 40 {
+		o := &corev1.ConfigMap{Data: map[string]string{"k": strings.Repeat("x", 512<<10)}}
+		o.Namespace, o.Name = "default", fmt.Sprint("m", i)
+		if err := b.store.Create("configmaps", o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.eventually("0", taken)
 }
 
 // Each watcher sees a change as its own selection does, in its own form, though the

@@ -205,7 +205,7 @@ var fields = []rule{
 	{path: "spec.containers[].securityContext.windowsOptions", level: Refused, note: noWindows},
 
 	{path: "spec.volumes[].name", level: Supported},
-	{path: "spec.volumes[].emptyDir.medium", level: Refused, accept: []string{"Memory"}, note: "huge pages cannot be mounted yet"},
+	{path: "spec.volumes[].emptyDir.medium", level: Refused, accept: []string{"Memory", "HugePages", "HugePages-2Mi", "HugePages-1Gi"}, note: "no such medium"},
 	{path: "spec.volumes[].emptyDir.sizeLimit", level: Supported},
 	{path: "spec.volumes[].hostPath", level: Supported},
 	{path: "spec.volumes[].configMap", level: Supported},

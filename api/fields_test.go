@@ -201,7 +201,7 @@ func TestUnsupportedFields(t *testing.T) {
 		{"schedulerName: mine", "warning spec.schedulerName: has no effect"},
 		{"volumes: [{name: v, projected: {sources: [{clusterTrustBundle: {name: x, path: z}}]}}]", "spec.volumes[0].projected.sources[0].clusterTrustBundle: Forbidden"},
 		{"CONTAINER volumeDevices: [{name: v, devicePath: /dev/x}]", "spec.containers[0].volumeDevices: Forbidden"},
-		{"volumes: [{name: v, emptyDir: {medium: HugePages}}]", "spec.volumes[0].emptyDir.medium: Forbidden"},
+		{"volumes: [{name: v, emptyDir: {medium: Floppy}}]", "spec.volumes[0].emptyDir.medium: Forbidden"},
 		{"volumes: [{name: v, emptyDir: {medium: HugePages-1e999999999}}]", "spec.volumes[0].emptyDir.medium: Forbidden"},
 		{"initContainers: [{name: i, image: b, securityContext: {windowsOptions: {}}}]", "spec.initContainers[0].securityContext.windowsOptions: Forbidden"},
 		{"CONTAINER resources: {limits: {nvidia.com/gpu: 1}}", "spec.containers[0].resources.limits[nvidia.com/gpu]: Forbidden: this node has no such"},

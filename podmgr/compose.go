@@ -10,6 +10,7 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/minikubelet/minikubelet/cgroups"
 	"github.com/minikubelet/minikubelet/runtime"
@@ -65,8 +66,16 @@ func (n *NodeFacts) volumesPod(pod *corev1.Pod) volumes.Pod {
 		policy := pod.Spec.SecurityContext.FSGroupChangePolicy
 		p.FSGroupOnRootMismatch = policy != nil && *policy == corev1.FSGroupChangeOnRootMismatch
 	}
-	if q, ok := cgroups.EffectiveOf(pod).Limits[corev1.ResourceMemory]; ok {
+	limits := cgroups.EffectiveOf(pod).Limits // of huge pages they are the requests, too
+	if q, ok := limits[corev1.ResourceMemory]; ok {
 		p.MemoryLimit = q.Value()
+	}
+	for name := range limits {
+		if size, ok := strings.CutPrefix(string(name), corev1.ResourceHugePagesPrefix); ok {
+			if q, err := resource.ParseQuantity(size); err == nil { // validated
+				p.HugePages = append(p.HugePages, q.Value())
+			}
+		}
 	}
 	return p
 }

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
@@ -19,7 +18,7 @@ import (
 const newSuffix = "~new"
 
 // emptyDir is a directory that lives as long as the Pod, open to all of its
-// containers: on disk, or a tmpfs of its own with medium Memory. On disk the
+// containers: on disk, a tmpfs of its own with medium Memory, or a hugetlbfs. On disk the
 // sizeLimit is not enforced by the kernel; Usage is there to watch it.
 type emptyDir struct{}
 
@@ -35,10 +34,8 @@ func (emptyDir) check(v corev1.Volume) error {
 		return nil
 	}
 	switch m := v.EmptyDir.Medium; {
-	case m == corev1.StorageMediumDefault, m == corev1.StorageMediumMemory:
+	case m == corev1.StorageMediumDefault, m == corev1.StorageMediumMemory, isHugePages(m):
 		return nil
-	case strings.HasPrefix(string(m), string(corev1.StorageMediumHugePages)):
-		return fmt.Errorf(".medium: %s is not supported: use Memory or leave it out", m)
 	default:
 		return fmt.Errorf(".medium: %q is unknown", m)
 	}
@@ -54,9 +51,19 @@ func (e emptyDir) setUp(_ context.Context, pod Pod, v corev1.Volume) (Volume, er
 		return Volume{}, err
 	}
 	var err error
-	if v.EmptyDir != nil && v.EmptyDir.Medium == corev1.StorageMediumMemory {
-		err = setUpTmpfs(path, tmpfsSize(pod, v.EmptyDir), pod.FSGroup)
-	} else {
+	switch e := v.EmptyDir; {
+	case e != nil && e.Medium == corev1.StorageMediumMemory:
+		err = setUpTmpfs(path, tmpfsSize(pod, e), pod.FSGroup)
+	case e != nil && isHugePages(e.Medium):
+		var page, limit int64
+		if page, err = pageSize(pod, e.Medium); err != nil {
+			return Volume{}, err
+		}
+		if e.SizeLimit != nil {
+			limit = e.SizeLimit.Value()
+		}
+		err = setUpHugePages(path, page, limit, pod.FSGroup)
+	default:
 		err = setUpDisk(path, pod.FSGroup)
 	}
 	if err != nil {
@@ -102,7 +109,7 @@ func (e emptyDir) tearDown(ctx context.Context, pod Pod, name string) error {
 
 func (e emptyDir) usage(ctx context.Context, pod Pod, name string) (Usage, error) {
 	path := e.path(pod, name)
-	mounted, err := isTmpfsMount(path)
+	mounted, err := isMountRoot(path)
 	if err != nil {
 		return Usage{}, err
 	}

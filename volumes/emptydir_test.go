@@ -101,7 +101,7 @@ func TestSetUpAfterCrash(t *testing.T) {
 		t.Errorf("usage with a half-made volume: %v, %v", use, err)
 	}
 	vols := setup(t, m, pod, disk("d"), memory("m", "1Mi"))
-	if mounted, err := isTmpfsMount(vols["m"].Path); !mounted || err != nil {
+	if mounted, err := isMountOf(vols["m"].Path, unix.TMPFS_MAGIC); !mounted || err != nil {
 		t.Errorf("tmpfs: %v, %v", mounted, err)
 	}
 	if info, err := os.Stat(vols["d"].Path); err != nil || info.Mode().Perm() != 0o777 {

@@ -33,6 +33,9 @@ type Pod struct {
 	// MemoryLimit in bytes bounds each volume in memory; 0 is no bound.
 	MemoryLimit int64
 
+	// HugePages are the sizes in bytes of the huge pages that the Pod asks for.
+	HugePages []int64
+
 	// FSGroup, when set, owns new volumes and the files made in them.
 	FSGroup *int64
 

@@ -19,7 +19,7 @@ func TestUnsupported(t *testing.T) {
 		{Name: "default"},
 		{Name: "s", VolumeSource: corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{}}},
 		{Name: "p", VolumeSource: corev1.VolumeSource{ISCSI: &corev1.ISCSIVolumeSource{}}},
-		{Name: "h", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{Medium: "HugePages-2Mi"}}},
+		{Name: "h", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{Medium: "Floppy"}}},
 		{Name: "x", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{Medium: "Tape"}}},
 		host("a", "relative", ""),
 		host("b", "/a/../b", ""),
@@ -29,7 +29,7 @@ func TestUnsupported(t *testing.T) {
 	want := strings.Join([]string{
 		`spec.volumes[2].csi: not supported`,
 		`spec.volumes[3].iscsi: not supported`,
-		`spec.volumes[4].emptyDir.medium: HugePages-2Mi is not supported: use Memory or leave it out`,
+		`spec.volumes[4].emptyDir.medium: "Floppy" is unknown`,
 		`spec.volumes[5].emptyDir.medium: "Tape" is unknown`,
 		`spec.volumes[6].hostPath.path: "relative" is not an absolute path`,
 		`spec.volumes[7].hostPath.path: "/a/../b" must not contain '..'`,

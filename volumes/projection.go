@@ -103,7 +103,7 @@ func (p projection) tearDown(ctx context.Context, pod Pod, name string) error {
 
 func (p projection) usage(ctx context.Context, pod Pod, name string) (Usage, error) {
 	if p.memory {
-		mounted, err := isTmpfsMount(p.path(pod, name))
+		mounted, err := isMountOf(p.path(pod, name), unix.TMPFS_MAGIC)
 		if err != nil || !mounted {
 			return Usage{}, err
 		}

@@ -251,7 +251,7 @@ func TestProjectionRights(t *testing.T) {
 func TestSecretsStayInMemory(t *testing.T) {
 	eachProjection(t, func(t *testing.T, m *Manager, pod Pod, v corev1.Volume) {
 		path := setup(t, m, pod, v)["v"].Path
-		memory, err := isTmpfsMount(path)
+		memory, err := isMountOf(path, unix.TMPFS_MAGIC)
 		if err != nil || memory != (v.ConfigMap == nil) {
 			t.Errorf("on tmpfs: %v, %v", memory, err)
 		}

@@ -30,14 +30,11 @@ func setUpTmpfs(path string, size int64, group *int64) error {
 	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	mounted, err := isTmpfsMount(path)
+	mounted, err := isMountOf(path, unix.TMPFS_MAGIC)
 	if err != nil || mounted {
 		return err
 	}
-	options := "mode=0777"
-	if group != nil {
-		options = fmt.Sprintf("mode=02777,gid=%d", *group)
-	}
+	options := rootOptions(group)
 	if size > 0 {
 		options += fmt.Sprintf(",size=%d", size)
 	}
@@ -51,8 +48,17 @@ func setUpTmpfs(path string, size int64, group *int64) error {
 	return nil
 }
 
-// isTmpfsMount tells whether a tmpfs is mounted at path.
-func isTmpfsMount(path string) (bool, error) {
+// rootOptions are those by which everybody may write to a file system in memory, and
+// its files belong to the group.
+func rootOptions(group *int64) string {
+	if group != nil {
+		return fmt.Sprintf("mode=02777,gid=%d", *group)
+	}
+	return "mode=0777"
+}
+
+// isMountOf tells whether a file system of that kind is mounted at path.
+func isMountOf(path string, magic int64) (bool, error) {
 	root, err := isMountRoot(path)
 	if err != nil || !root {
 		return false, err
@@ -61,7 +67,7 @@ func isTmpfsMount(path string) (bool, error) {
 	if err := unix.Statfs(path, &st); err != nil {
 		return false, &fs.PathError{Op: "statfs", Path: path, Err: err}
 	}
-	return st.Type == unix.TMPFS_MAGIC, nil
+	return int64(st.Type) == magic, nil
 }
 
 func tmpfsUsage(path string) (Usage, error) {

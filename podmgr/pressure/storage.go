@@ -11,7 +11,7 @@ import (
 // LimitsStorage says whether a Pod bounds what it may have on disk.
 func LimitsStorage(pod *corev1.Pod) bool {
 	for i := range pod.Spec.Volumes {
-		if e := pod.Spec.Volumes[i].EmptyDir; e != nil && e.SizeLimit != nil && e.SizeLimit.Sign() > 0 && e.Medium != corev1.StorageMediumMemory {
+		if e := pod.Spec.Volumes[i].EmptyDir; e != nil && e.SizeLimit != nil && e.SizeLimit.Sign() > 0 && e.Medium == corev1.StorageMediumDefault {
 			return true
 		}
 	}

@@ -5,6 +5,7 @@ package integration
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -49,6 +50,47 @@ func TestHostPathBecomesALink(t *testing.T) {
 	}
 	if event := n.awaitEvent("outside", "FailedMount: "); !strings.Contains(event, hidden+" is not below a path that this node allows: "+open) {
 		t.Errorf("event %q", event)
+	}
+}
+
+// TestAdoptedContainersAreVerified: a container that was made before the agent died, and
+// has something else mounted than what the next agent has checked, is not started.
+func TestAdoptedContainersAreVerified(t *testing.T) {
+	n := newNode(t)
+	n.start()
+	host := t.TempDir()
+	before, after := filepath.Join(host, "data"), filepath.Join(host, "other")
+	for _, dir := range []string{before, after} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "f"), []byte(filepath.Base(dir)+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.apply("made.yaml", podOf("made", "restartPolicy: Never",
+		"volumes: [{name: v, hostPath: {path: "+before+"}}, {name: go, hostPath: {path: "+host+"}}]",
+		inits(sh("init", "until test -e /go/go; do sleep 0.1; done", "volumeMounts: [{name: go, mountPath: /go}]")),
+		apps(sh("app", "cat /v/f; echo end", onV))))
+	made := regexp.MustCompile(`"msg":"create container".*"container":"app"`)
+	n.eventually("the app is made ahead of its turn", func() bool {
+		data, err := os.ReadFile(n.path("daemon.log"))
+		return err == nil && made.Match(data)
+	})
+	n.kill()
+	if err := os.Rename(before, before+"-was"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(after, before); err != nil {
+		t.Fatal(err)
+	}
+	n.start()
+	n.awaitEvent("made", "Failed: Error: volumeMounts[0]: "+before+" was replaced while the container was made")
+	if err := os.WriteFile(filepath.Join(host, "go"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := n.said(n.awaitPhase("made", corev1.PodSucceeded), "app"); !slices.Equal(got, []string{"other"}) {
+		t.Errorf("the app reads %q", got)
 	}
 }
 

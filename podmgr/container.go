@@ -94,6 +94,20 @@ func (w *worker) verify(ctx context.Context, c *corev1.Container, stage *sandbox
 	return err
 }
 
+// verifyCreated does that for the containers that an earlier agent has made and not
+// started: it may have died before it looked, or what was checked now is something else.
+func (w *worker) verifyCreated(ctx context.Context, pod *corev1.Pod, stage *sandboxStage, statuses []runtime.Status) {
+	for _, s := range statuses {
+		c, _ := containerOf(pod, s.Name)
+		if c == nil || s.Kind == runtime.KindSandbox || s.State != runtime.StateCreated || s.SandboxID != stage.id {
+			continue
+		}
+		if err := w.verify(ctx, c, stage, s); err != nil {
+			w.event(pod, c.Name, corev1.EventTypeWarning, "Failed", "Error: "+err.Error())
+		}
+	}
+}
+
 // sandboxLost tells whether the sandbox that a container was to join is of no use
 // any more. While it is being made it waits for the outcome.
 func (w *worker) sandboxLost(ctx context.Context, id string) bool {

@@ -250,6 +250,7 @@ func (w *worker) adopt(ctx context.Context) {
 		w.log.Warn("the sandbox of an earlier agent is incomplete; it is made anew", "sandbox", newest.ID, "err", err)
 		return
 	}
+	w.verifyCreated(ctx, pod, stage, statuses)
 	if err := w.attachNetwork(ctx, pod, stage); err != nil {
 		ips, attached := w.attachedIPs(pod)
 		w.log.Warn("cannot repair the Pod's network", "sandbox", newest.ID, "attached", attached, "err", err)

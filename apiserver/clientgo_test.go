@@ -5,6 +5,7 @@ package apiserver
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -55,6 +56,40 @@ func TestTypedClientReads(t *testing.T) {
 		_, resources, err := b.client(contentType).Discovery().ServerGroupsAndResources()
 		if err != nil || len(resources) < 7 {
 			t.Fatalf("%s: discovery: %v %v", contentType, resources, err)
+		}
+	}
+}
+
+// Pages are of one moment in every form, also of a selection.
+func TestTypedClientPages(t *testing.T) {
+	for _, contentType := range contentTypes {
+		for _, selector := range []string{"", "on=1"} {
+			b := newBench(t)
+			for i := range 5 {
+				b.pod("default", fmt.Sprint("p", i), "on=1")
+			}
+			pods := b.client(contentType).CoreV1().Pods("default")
+			o := metav1.ListOptions{Limit: 2, LabelSelector: selector}
+			var got []string
+			for page := 0; page == 0 || o.Continue != ""; page++ {
+				list, err := pods.List(t.Context(), o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, list.ResourceVersion+": "+names(list))
+				if o.Continue = list.Continue; page > 0 {
+					continue
+				}
+				b.pod("default", "p22", "on=1")
+				for _, name := range []string{"p0", "p3"} {
+					if err := b.store.Delete("pods", &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}}); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if got := strings.Join(got, " | "); got != "5: default/p0 default/p1 | 5: default/p2 default/p3 | 5: default/p4" {
+				t.Errorf("%s %q: %s", contentType, selector, got)
+			}
 		}
 	}
 }

@@ -52,13 +52,13 @@ func (s *Server) getRaw(w http.ResponseWriter, r *http.Request, k *kind, req req
 	return nil
 }
 
-// listRaw answers with a page of the newest objects.
+// listRaw answers with a page of the objects.
 func (s *Server) listRaw(w http.ResponseWriter, r *http.Request, k *kind, namespace string, p page) error {
 	items := bodies.Get().(*body)
 	var last string
 	var n int
 	var more int64
-	revision, err := s.cfg.Store.Scan(k.name, namespace, p.after, func(key string, data store.Data) error {
+	revision, err := s.scan(k, namespace, p, func(key string, data store.Data) error {
 		if p.limit > 0 && n == p.limit {
 			more++
 			return nil

@@ -7,7 +7,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -160,7 +159,7 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, k *kind, req reque
 	if err != nil {
 		return err
 	}
-	if k.plain(f) && p.at == 0 && sel.everything() {
+	if k.plain(f) && sel.everything() {
 		return s.listRaw(w, r, k, req.namespace, p)
 	}
 	objects, listMeta, err := s.objects(r.Context(), k, req.namespace, sel, p)
@@ -192,17 +191,26 @@ func (s *Server) collect(k *kind, namespace string, sel selection, p page) ([]st
 	var out []store.Object
 	var last string
 	var more int64
-	take := func(key string, o store.Object) {
-		switch {
-		case !sel.matches(k, o):
-		case p.limit > 0 && len(out) == p.limit:
+	revision, err := s.scan(k, namespace, p, func(key string, data store.Data) error {
+		full := p.limit > 0 && len(out) == p.limit
+		if full && sel.everything() { // they are only counted
 			more++
+			return nil
+		}
+		o, err := k.decode(data)
+		switch {
+		case err != nil:
+			return err
+		case !sel.matches(k, o):
+		case full:
+			more++
+			return errEnough
 		default:
 			out, last = append(out, o), key
 		}
-	}
-	revision, err := s.scan(k, namespace, p, take)
-	if err != nil {
+		return nil
+	})
+	if err != nil && !errors.Is(err, errEnough) {
 		return nil, metav1.ListMeta{}, err
 	}
 	m, err := pageMeta(revision, last, more, sel.everything())
@@ -224,45 +232,17 @@ func pageMeta(revision uint64, last string, more int64, counted bool) (metav1.Li
 	return m, err
 }
 
-// scan calls take with the objects of the page's revision, in the order of their
+// scan calls each with the objects of the page's revision, in the order of their
 // keys, and returns the revision.
-func (s *Server) scan(k *kind, namespace string, p page, take func(key string, o store.Object)) (uint64, error) {
-	now := make(map[string]store.Object)
-	revision, err := s.cfg.Store.Scan(k.name, namespace, p.after, func(key string, data store.Data) error {
-		o, err := k.decode(data)
-		switch {
-		case err != nil:
-			return err
-		case p.at == 0:
-			take(key, o)
-		default:
-			now[key] = o
-		}
-		return nil
-	})
-	if err != nil || p.at == 0 {
-		return revision, err
+func (s *Server) scan(k *kind, namespace string, p page, each func(key string, data store.Data) error) (uint64, error) {
+	if p.at == 0 {
+		return s.cfg.Store.Scan(k.name, namespace, p.after, each)
 	}
-	before, err := s.cfg.Store.Before(k.name, p.at)
+	err := s.cfg.Store.ScanAt(k.name, namespace, p.after, p.at, each)
 	if errors.Is(err, store.ErrTooOld) {
-		return 0, expired()
+		err = expired()
 	}
-	if err != nil {
-		return 0, err
-	}
-	for key, o := range before {
-		switch {
-		case key <= p.after || o != nil && namespace != "" && o.GetNamespace() != namespace:
-		case o == nil:
-			delete(now, key)
-		default:
-			now[key] = k.shown(o.DeepCopyObject().(store.Object))
-		}
-	}
-	for _, key := range slices.Sorted(maps.Keys(now)) {
-		take(key, now[key])
-	}
-	return p.at, nil
+	return p.at, err
 }
 
 // shapeList makes a list in the form wanted.

@@ -147,29 +147,39 @@ func (s *Store) List(resource, namespace string, each func(data Data) error) (ui
 func (s *Store) Scan(resource, namespace, after string, each func(key string, data Data) error) (uint64, error) {
 	var revision uint64
 	err := s.db.View(func(tx *bolt.Tx) error {
-		if v := tx.Bucket(bucketMeta).Get(keyRevision); len(v) == 8 {
-			revision = binary.BigEndian.Uint64(v)
-		}
-		b := tx.Bucket(bucketObjects).Bucket([]byte(resource))
-		if b == nil {
-			return nil
-		}
-		prefix := ""
-		if namespace != "" {
-			prefix = namespace + "/"
-		}
-		c := b.Cursor()
-		for k, v := c.Seek([]byte(max(prefix, after))); k != nil && strings.HasPrefix(string(k), prefix); k, v = c.Next() {
-			if string(k) == after {
-				continue
-			}
-			if err := each(string(k), Data{v}); err != nil {
-				return err
-			}
-		}
-		return nil
+		revision = revisionIn(tx)
+		return scan(tx, resource, namespace, after, each)
 	})
 	return revision, err
+}
+
+func scan(tx *bolt.Tx, resource, namespace, after string, each func(key string, data Data) error) error {
+	b := tx.Bucket(bucketObjects).Bucket([]byte(resource))
+	if b == nil {
+		return nil
+	}
+	prefix := ""
+	if namespace != "" {
+		prefix = namespace + "/"
+	}
+	c := b.Cursor()
+	for k, v := c.Seek([]byte(max(prefix, after))); k != nil && strings.HasPrefix(string(k), prefix); k, v = c.Next() {
+		if string(k) == after {
+			continue
+		}
+		if err := each(string(k), Data{v}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// revisionIn is that of the last write that a transaction sees.
+func revisionIn(tx *bolt.Tx) uint64 {
+	if v := tx.Bucket(bucketMeta).Get(keyRevision); len(v) == 8 {
+		return binary.BigEndian.Uint64(v)
+	}
+	return 0
 }
 
 // Create adds an object and sets its resourceVersion. It fails with a Kubernetes

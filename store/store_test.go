@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -168,11 +169,22 @@ func TestEventsTellWhatWasBefore(t *testing.T) {
 			t.Errorf("%s, not %s", got, want)
 		}
 	}
-	before, err := s.Before("pods", first)
-	if err != nil || before["default/a"].GetLabels()["x"] != "1" || before["default/b"] != nil || len(before) != 2 {
-		t.Errorf("before: %v, %v", before, err)
+	then := func(at uint64) (string, error) {
+		var out []string
+		err := s.ScanAt("pods", "", "", at, func(key string, data Data) error {
+			var p corev1.Pod
+			err := data.Into(&p)
+			out = append(out, key+" "+p.Labels["x"])
+			return err
+		})
+		return strings.Join(out, ", "), err
 	}
-	if _, err := s.Before("pods", first-1); !errors.Is(err, ErrTooOld) {
+	for at, want := range map[uint64]string{first: "default/a 1", first + 1: "default/a 2", first + 2: "", first + 3: "default/b "} {
+		if got, err := then(at); err != nil || got != want {
+			t.Errorf("at %d: %q, not %q, %v", at, got, want, err)
+		}
+	}
+	if _, err := then(first - 1); !errors.Is(err, ErrTooOld) {
 		t.Errorf("before what is kept: %v", err)
 	}
 }

@@ -5,7 +5,6 @@ package store
 import (
 	"context"
 	"errors"
-	"math"
 	"sync"
 )
 
@@ -35,28 +34,6 @@ type Event struct {
 // ErrTooOld says that a watch asks for changes that are no longer kept, or that
 // its reader fell behind further than what is kept: list again.
 var ErrTooOld = errors.New("too old resource version")
-
-// Before tells how the objects of a resource that have changed since a revision
-// were then, by "namespace/name"; nil for those that did not exist; they are the
-// caller's own. With a List it gives the objects as they were at that revision. It fails with ErrTooOld.
-func (s *Store) Before(resource string, revision uint64) (map[string]Object, error) {
-	s.mu.Lock()
-	records, err := s.ring.since(resource, revision, math.MaxInt)
-	s.mu.Unlock()
-	if err != nil {
-		return nil, err
-	}
-	out := make(map[string]Object)
-	for _, r := range records {
-		if _, seen := out[r.key]; seen {
-			continue
-		}
-		if out[r.key], err = r.before(); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
-}
 
 // All stands for every resource in a watch.
 const All = ""

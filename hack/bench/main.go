@@ -57,7 +57,7 @@ type bench struct {
 
 func main() {
 	b := &bench{}
-	only := flag.String("only", "starts,throughput,node,volumes,lifecycle,probes", "what to measure; of the API: requests,watchers,objects,serve,apply")
+	only := flag.String("only", "starts,throughput,node,volumes,users,lifecycle,probes", "what to measure; of the API: requests,watchers,objects,serve,apply")
 	asJSON := flag.Bool("json", false, "print JSON")
 	flag.BoolVar(&b.verbose, "v", false, "log every step")
 	flag.IntVar(&b.rounds, "rounds", 15, "rounds of each start")
@@ -92,11 +92,14 @@ func (b *bench) run(ctx context.Context, parts []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
+	if err := os.Chmod(b.dir, 0o711); err != nil { // users of Pods enter it
+		return err
+	}
 	if err := imagetest.BuildFile(b.path("busybox.tar"), imagetest.Options{}); err != nil {
 		return err
 	}
 	all := map[string]func(context.Context) error{
-		"starts": b.starts, "throughput": b.throughput, "node": b.node, "volumes": b.volumes, "lifecycle": b.lifecycle, "probes": b.probes,
+		"starts": b.starts, "throughput": b.throughput, "node": b.node, "volumes": b.volumes, "users": b.users, "lifecycle": b.lifecycle, "probes": b.probes,
 		"requests": b.api(requests), "watchers": b.api(manyWatchers), "objects": b.api(manyFull), "serve": b.apiNode, "apply": b.apply,
 	}
 	for _, name := range parts {

@@ -147,8 +147,10 @@ func (w *worker) prepareSandbox(ctx context.Context, pod *corev1.Pod, stage *san
 				return err
 			}
 		}
-		stage.namespaces, err = runtime.PinNamespaces(w.netnsDir(pod), options)
-		return err
+		if stage.namespaces, err = runtime.PinNamespaces(w.netnsDir(pod), options); err != nil || options.IDs.Size == 0 {
+			return err
+		}
+		return os.Chown(w.shmDir(pod), int(options.IDs.HostID), int(options.IDs.HostID))
 	})
 }
 

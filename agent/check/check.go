@@ -69,7 +69,7 @@ func Machine(cfg Config) []Result {
 		add(capabilities(node.Capabilities, node.OOMScoreAdjFloor)...)
 		add(seccomp(node.NoSeccomp), appArmor(node.AppArmor, "apparmor_parser"))
 	}
-	add(userNamespaces(UserNamespaces(cfg.DataDir, cfg.RunDir)), openat2())
+	add(userNamespaces(UserNamespaces(cfg.DataDir, cfg.RunDir), mappedMemory()), openat2())
 
 	machine, err := cgroups.Probe()
 	add(cgroup(machine, err)...)

@@ -14,12 +14,17 @@ import (
 	"github.com/minikubelet/minikubelet/volumes"
 )
 
-// userNamespaces are of no use but to Pods that ask for them.
-func userNamespaces(possible error) Result {
+// userNamespaces are of no use but to Pods that ask for them. inMemory is why their
+// volumes in memory are refused.
+func userNamespaces(possible, inMemory error) Result {
 	r := Result{Level: OK, Name: "user namespaces", Found: "available for Pods with hostUsers: false"}
-	if possible != nil {
+	switch {
+	case possible == nil && inMemory != nil:
+		r.Level, r.Found, r.Remedy = Warn, inMemory.Error(), "use Linux 6.3 or later"
+		r.Consequence = "Pods with hostUsers: false fail to start with volumes in memory: secret, projected, downwardAPI, and emptyDir with medium Memory"
+	case possible != nil:
 		r.Level, r.Found, r.Consequence = Warn, possible.Error(), "Pods with hostUsers: false fail to start"
-		r.Remedy = "use Linux 6.3 or later with CONFIG_USER_NS, sysctl user.max_user_namespaces above 0, and the data directory on ext4, xfs or btrfs where others may enter"
+		r.Remedy = "use Linux 5.19 or later with CONFIG_USER_NS, sysctl user.max_user_namespaces above 0, and the data directory on ext4, xfs or btrfs where others may enter"
 	}
 	return r
 }
@@ -36,13 +41,23 @@ func UserNamespaces(dataDir, runDir string) error {
 	}
 	defer ns.Close()
 	path := fmt.Sprintf("/proc/self/fd/%d", ns.Fd())
-	if err := errors.Join(volumes.IDMappable(existing(dataDir), path), volumes.TmpfsIDMappable(path)); err != nil {
+	if err := volumes.IDMappable(existing(dataDir), path); err != nil {
 		return err
 	}
 	if err := enterable(dataDir); err != nil {
 		return err
 	}
 	return enterable(runDir)
+}
+
+// mappedMemory tells why volumes in memory cannot belong to the users of Pods.
+func mappedMemory() error {
+	ns, err := mount.GetUsernsFD("0:65536:65536", "0:65536:65536")
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	return volumes.TmpfsIDMappable(fmt.Sprintf("/proc/self/fd/%d", ns.Fd()))
 }
 
 // enterable: the OCI runtime enters the container's root directory as the Pod's root,

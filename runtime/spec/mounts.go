@@ -81,7 +81,8 @@ func kernelMounts(o Options) []specs.Mount {
 // fileMounts are the bind mounts that all containers of a Pod share, and the
 // container's termination log. /etc/hosts stays writable under a read-only
 // root file system, as the kubelet has it. With a user namespace they are ID-mapped: the
-// host's root, to whom the files belong, is the container's there.
+// host's root, to whom the files belong, is the container's there. /dev/shm belongs to the
+// Pod as it is: a tmpfs can be mapped since Linux 6.3 only.
 func fileMounts(f Files, readOnlyRoot, mapped bool) []specs.Mount {
 	var out []specs.Mount
 	add := func(source, destination, access string) {
@@ -89,7 +90,7 @@ func fileMounts(f Files, readOnlyRoot, mapped bool) []specs.Mount {
 			return
 		}
 		options := []string{"rbind", "rprivate", access}
-		if mapped {
+		if mapped && source != f.Shm {
 			options = append(options, IDMapped)
 		}
 		out = append(out, specs.Mount{Destination: path.Join("/", destination), Type: "bind", Source: source, Options: options})

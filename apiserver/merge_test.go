@@ -104,3 +104,32 @@ spec:
 		t.Errorf("%d %s", code, body)
 	}
 }
+
+// TestWhatTheServerAddsIsNobodys: an apply that takes over the fields of whoever created
+// the object must not take away what the server gave it.
+func TestWhatTheServerAddsIsNobodys(t *testing.T) {
+	b := newBench(t)
+	b.space("default")
+	b.node()
+	pods := b.client("").CoreV1().Pods("default")
+	p, err := pods.Create(t.Context(), simplePod("a"), metav1.CreateOptions{FieldManager: "maker"})
+	if err != nil || p.Spec.NodeName != "n1" || p.Spec.Priority == nil || len(p.ManagedFields) != 1 {
+		t.Fatalf("%v %+v", err, p)
+	}
+	fields := string(p.ManagedFields[0].FieldsV1.GetRawBytes())
+	for _, name := range []string{"nodeName", "priority", "preemptionPolicy", "serviceAccountName", "serviceAccount"} {
+		if strings.Contains(fields, `"f:`+name+`"`) {
+			t.Errorf("the maker manages %s: %s", name, fields)
+		}
+	}
+	// What kubectl does when a client-side apply goes on as a server-side one.
+	p.ManagedFields[0].Operation, p.ManagedFields[0].Manager = metav1.ManagedFieldsOperationApply, "maker"
+	if _, err := pods.Update(t.Context(), p, metav1.UpdateOptions{FieldManager: "other"}); err != nil {
+		t.Fatal(err)
+	}
+	config := applycorev1.Pod("a", "default").WithLabels(map[string]string{"l": "1"}).
+		WithSpec(applycorev1.PodSpec().WithContainers(applycorev1.Container().WithName("c").WithImage("busybox")))
+	if p, err = pods.Apply(t.Context(), config, metav1.ApplyOptions{FieldManager: "maker"}); err != nil || p.Labels["l"] != "1" || p.Spec.NodeName != "n1" {
+		t.Errorf("%v %+v", err, p)
+	}
+}

@@ -100,6 +100,9 @@ func (s *Server) createNamed(r *http.Request, k *kind, o store.Object, dry bool,
 	if err := s.namespaceOpen(k, o); err != nil {
 		return nil, err
 	}
+	// What the server adds from now on is nobody's: an apply that takes over the sender's
+	// fields must not take it away.
+	sent := o.DeepCopyObject().(store.Object)
 	if k.complete != nil {
 		if err := k.complete(s, r, o); err != nil {
 			return nil, err
@@ -122,9 +125,10 @@ func (s *Server) createNamed(r *http.Request, k *kind, o store.Object, dry bool,
 	if err := s.withinLimits(k, o, nil, ""); err != nil {
 		return nil, err
 	}
-	if err := s.manage(k, o, k.object(), "", manager); err != nil {
+	if err := s.manage(k, sent, k.object(), "", manager); err != nil {
 		return nil, err
 	}
+	o.SetManagedFields(sent.GetManagedFields())
 	s.creating.RLock()
 	defer s.creating.RUnlock()
 	if err := s.namespaceOpen(k, o); err != nil {

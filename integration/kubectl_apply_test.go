@@ -56,4 +56,13 @@ func TestKubectlApply(t *testing.T) {
 	n.expect(`condition met`, "wait", "--for=condition=Ready", "pod/ticker", "--timeout=60s")
 	run("pod/ticker configured", ticker, "apply", "-f", "-")
 	run("pod/ticker unchanged", ticker, "apply", "-f", "-")
+
+	// What a client applied the server goes on with, and takes nothing away.
+	second := strings.ReplaceAll(ticker, "name: ticker,", "name: second,")
+	run("pod/second created", second, "apply", "-f", "-")
+	out, err := n.tryKubectl(strings.ReplaceAll(second, "app: ticker", "app: other"), "apply", "--server-side", "-f", "-")
+	if err != nil || strings.TrimSpace(out) != "pod/second serverside-applied" {
+		t.Errorf("%v: %s", err, out)
+	}
+	n.expect(`second n1 other`, "get", "pod", "second", "-o", "custom-columns=:.metadata.name,:.spec.nodeName,:.metadata.labels.app")
 }

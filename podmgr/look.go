@@ -135,7 +135,7 @@ func (w *worker) seenContainer(pod *corev1.Pod, s *runtime.Status, busy map[stri
 		CreatedAt: s.CreatedAt, StartedAt: s.StartedAt, FinishedAt: s.FinishedAt,
 		User: containerUser(s), StopSignal: corev1.Signal(s.StopSignal),
 		Resources: given(s), Replaced: s.Labels[labelReplaced] != "",
-		ExitCode: s.ExitCode, OOMKilled: s.OOMKilled, Message: s.Message, ImageID: s.ImageID,
+		ExitCode: s.ExitCode, OOMKilled: s.OOMKilled, Message: s.Message, Image: s.Image, ImageID: s.ImageID,
 	}
 	// Labels of our own making: a missing one counts as zero.
 	c.BackOff, _ = time.ParseDuration(s.Labels[labelBackOff])

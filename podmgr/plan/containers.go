@@ -56,8 +56,9 @@ func (v *view) fromRecord(m *member, s *corev1.ContainerStatus) {
 		}
 		s.RestartCount, s.LastTerminationState = last.RestartCount, last.LastTerminationState
 		switch {
-		case last.State.Terminated != nil:
-			s.State, s.ContainerID, s.ImageID = last.State, last.ContainerID, last.ImageID
+		case last.State.Terminated != nil: // stays as it was
+			s.State, s.ContainerID, s.Image, s.ImageID = last.State, last.ContainerID, last.Image, last.ImageID
+			s.User, s.StopSignal = last.User, last.StopSignal
 		case last.State.Running != nil:
 			s.LastTerminationState.Terminated = lost("The container could not be located when the pod was deleted.  The container used to be Running")
 		}
@@ -65,6 +66,9 @@ func (v *view) fromRecord(m *member, s *corev1.ContainerStatus) {
 	}
 	s.RestartCount = int32(m.ran.Attempt)
 	s.ContainerID, s.ImageID, s.User = containerID(m.ran.ID), m.ran.ImageID, m.ran.User
+	if m.ran.Image != "" {
+		s.Image = m.ran.Image
+	}
 	if m.ran.StopSignal != "" {
 		s.StopSignal = &m.ran.StopSignal
 	}

@@ -144,6 +144,16 @@ func (v *view) announce(d *draft, s *corev1.PodStatus) {
 	v.announceWaiting(d, v.Last.EphemeralContainerStatuses, s.EphemeralContainerStatuses)
 }
 
+// imageOf is a container's image as its spec names it.
+func (v *view) imageOf(container string) string {
+	for _, m := range v.members() {
+		if m.spec.Name == container {
+			return m.spec.Image
+		}
+	}
+	return ""
+}
+
 func (v *view) announceWaiting(d *draft, last, now []corev1.ContainerStatus) {
 	for _, c := range now {
 		w := c.State.Waiting
@@ -158,7 +168,7 @@ func (v *view) announceWaiting(d *draft, last, now []corev1.ContainerStatus) {
 			d.event(corev1.EventTypeWarning, "BackOff",
 				fmt.Sprintf("Back-off restarting failed container %s in pod %s", c.Name, v.podName()), c.Name)
 		case imagePullBackOff:
-			d.event(corev1.EventTypeNormal, "BackOff", fmt.Sprintf("Back-off pulling image %q", c.Image), c.Name)
+			d.event(corev1.EventTypeNormal, "BackOff", fmt.Sprintf("Back-off pulling image %q", v.imageOf(c.Name)), c.Name)
 		case errImageNeverPull:
 			d.event(corev1.EventTypeWarning, errImageNeverPull, w.Message, c.Name)
 		}

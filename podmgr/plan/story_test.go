@@ -42,7 +42,7 @@ import (
 //	(hold, fail, image, pull and stubborn before the first of the others set the scene)
 //	edit c subpath|nested|bidirectional|podip|secret|shared|podlimit=1Gi|startup|readiness|liveness|hooks|preStop|restart-on=3|restart-all-on=3|restarts-for-memory|gate=x   changes to the spec before the first step
 //	go                  nothing happens, but the agent looks
-//	status | conditions more of the status
+//	status | conditions | details   more of the status
 func TestStories(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		s := &story{}
@@ -83,6 +83,9 @@ func (s *story) run(d *datadriven.TestData) {
 		return
 	case "conditions":
 		s.printConditions()
+		return
+	case "details":
+		s.printDetails()
 		return
 	case "advance":
 		by, err := time.ParseDuration(arg(0))
@@ -430,6 +433,16 @@ func (s *story) printStatus() {
 		fmt.Fprintf(s.out, "%s: %s, restarts %d, started %t, ready %t", c.Name, describeState(c.State), c.RestartCount, *c.Started, c.Ready)
 		if c.LastTerminationState.Terminated != nil {
 			fmt.Fprintf(s.out, ", before that %s", describeState(c.LastTerminationState))
+		}
+		s.out.WriteString("\n")
+	}
+}
+
+func (s *story) printDetails() {
+	for _, c := range append(append([]corev1.ContainerStatus{}, s.last.InitContainerStatuses...), s.last.ContainerStatuses...) {
+		fmt.Fprintf(s.out, "%s: image %s", c.Name, c.Image)
+		if c.ContainerID != "" {
+			fmt.Fprintf(s.out, " %s in %s, user %d, stopped by %s", c.ImageID, c.ContainerID, c.User.Linux.UID, *c.StopSignal)
 		}
 		s.out.WriteString("\n")
 	}

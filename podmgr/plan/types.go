@@ -148,6 +148,8 @@ type Container struct {
 	OOMKilled bool
 	// Message is the termination message, or why it could not be started.
 	Message string
+	// Image is the full name of the image that it was made from; empty if not known.
+	Image   string
 	ImageID string
 	// User is who its first process was started as, StopSignal what asks it to end; nil
 	// and empty if not known.

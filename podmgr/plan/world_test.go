@@ -149,6 +149,8 @@ func (w *world) complete(key string) {
 	case StartContainer:
 		c := w.container(a.ID)
 		c.State, c.StartedAt = Running, w.now
+		c.Image, c.ImageID = "registry/image-"+c.Name+":latest", "sha256:"+c.Name
+		c.User, c.StopSignal = &corev1.ContainerUser{Linux: &corev1.LinuxContainerUser{UID: 1000}}, "SIGTERM"
 	case Resize:
 		w.resized()
 	case StopContainer:

@@ -21,6 +21,10 @@ const version = "1.36"
 // redirectsMax is how many redirects to the same host are followed.
 const redirectsMax = 10
 
+// timedOut is what an http.Client with a timeout, as the kubelet's is, says after its
+// error.
+const timedOut = " (Client.Timeout exceeded while awaiting headers)"
+
 // newTransport speaks as the kubelet: straight to the container, whatever proxy
 // the node has, without looking at certificates, a new connection each time.
 func newTransport() http.RoundTripper {
@@ -70,6 +74,9 @@ func NewRequest(ctx context.Context, get *corev1.HTTPGetAction, target Target, p
 func (p *Prober) get(request *http.Request) (Outcome, error) {
 	client := http.Client{Transport: p.transport, CheckRedirect: sameHost}
 	response, err := client.Do(request)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return Outcome{Failure, err.Error() + timedOut}, nil
+	}
 	if err != nil {
 		return Outcome{Failure, err.Error()}, nil
 	}

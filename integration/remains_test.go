@@ -69,6 +69,8 @@ func TestWhatStaysOfAnEndedPod(t *testing.T) {
 	n.start()
 	if p := n.awaitPhase("twice", corev1.PodSucceeded); status(&p, "app").RestartCount != 1 || status(&p, "app").LastTerminationState.Terminated.ExitCode != 1 {
 		t.Errorf("after a restart: %+v", p.Status.ContainerStatuses)
+	} else if image := status(&p, "app").Image; image != "docker.io/library/busybox:latest" {
+		t.Errorf("image %s, want its full name", image)
 	}
 }
 

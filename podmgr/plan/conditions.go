@@ -30,7 +30,7 @@ func (v *view) conditions(s *corev1.PodStatus) []corev1.PodCondition {
 	}
 	if c := v.disruption(s); c != nil {
 		all = slices.DeleteFunc(all, func(o corev1.PodCondition) bool { return o.Type == c.Type })
-		all = append(all, v.dated(*c))
+		all = append(all, *c)
 	}
 	all = append(all, v.resizeConditions(s.Phase)...)
 	containersReady := v.containersReady(s)

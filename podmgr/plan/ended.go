@@ -46,13 +46,14 @@ func (v *view) settleEnd(s *corev1.PodStatus) {
 // terminal phase on, as the kubelet has it; nil for any other.
 func (v *view) disruption(s *corev1.PodStatus) *corev1.PodCondition {
 	if old := v.lastCondition(corev1.DisruptionTarget); old != nil && OwnsCondition(*old) {
-		return &corev1.PodCondition{Type: old.Type, Status: old.Status, Reason: old.Reason, Message: old.Message}
+		return old // of the generation that was ended
 	}
 	if !v.ended() || !terminal(s.Phase) || v.Ended.Disruption == "" {
 		return nil
 	}
-	return &corev1.PodCondition{
+	c := v.dated(corev1.PodCondition{
 		Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue,
 		Reason: corev1.PodReasonTerminationByKubelet, Message: v.Ended.Disruption,
-	}
+	})
+	return &c
 }

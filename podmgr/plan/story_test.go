@@ -479,6 +479,9 @@ func (s *story) printConditions() {
 		if c.Message != "" {
 			fmt.Fprintf(s.out, " (%s)", c.Message)
 		}
+		if g := c.ObservedGeneration; g != 0 && g != s.pod.Generation {
+			fmt.Fprintf(s.out, ", of generation %d", g)
+		}
 		s.out.WriteString("\n")
 	}
 }

@@ -4,6 +4,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -14,6 +15,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/utils/ptr"
+
+	"github.com/minikubelet/minikubelet/store"
 )
 
 const (
@@ -117,6 +120,34 @@ func (a *Agent) tellOfNode(before, after *corev1.NodeStatus) {
 			reason = "NodeReady"
 		}
 		m.NodeEvent(corev1.EventTypeNormal, reason, fmt.Sprintf("Node %s status is now: %s", a.cfg.NodeName, reason))
+	}
+}
+
+// followNode tells, as the kubelet does, when the node is cordoned and when no longer,
+// until ctx ends.
+func (a *Agent) followNode(ctx context.Context) {
+	w := a.store.Watch(nodes, a.store.Revision())
+	defer func() { w.Close() }()
+	for {
+		e, err := w.Next(ctx)
+		if errors.Is(err, store.ErrTooOld) { // what was missed is not told
+			w.Close()
+			w = a.store.Watch(nodes, a.store.Revision())
+			continue
+		}
+		if err != nil {
+			return
+		}
+		before, ok := e.Previous.(*corev1.Node)
+		after := e.Object.(*corev1.Node)
+		if e.Type != store.Modified || !ok || after.Name != a.cfg.NodeName || before.Spec.Unschedulable == after.Spec.Unschedulable {
+			continue
+		}
+		reason := "NodeSchedulable"
+		if after.Spec.Unschedulable {
+			reason = "NodeNotSchedulable"
+		}
+		a.manager.Load().NodeEvent(corev1.EventTypeNormal, reason, fmt.Sprintf("Node %s status is now: %s", a.cfg.NodeName, reason))
 	}
 }
 

@@ -65,6 +65,7 @@ func Serve(ctx context.Context, cfg Config, log *slog.Logger, ready func()) (err
 	}
 	a.manager.Load().NodeEvent(corev1.EventTypeNormal, "Starting", "Starting minikubelet.")
 	go a.beat(ctx)
+	go a.followNode(ctx)
 	go a.endWhenAsked(asked, ctx, cancel)
 	go a.followLogind(ctx)
 	go a.collectImages(ctx)

@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -33,6 +34,10 @@ func TestKubectlNode(t *testing.T) {
 	})
 	n.expect(`node/n1 uncordoned`, "uncordon", "n1")
 	n.expect(`condition met`, "wait", "--for=condition=Ready", "pod/second", "--timeout=60s")
+	n.eventually("the node's events", func() bool {
+		all := n.nodeEvents()
+		return slices.Contains(all, "NodeNotSchedulable") && slices.Contains(all, "NodeSchedulable")
+	})
 	n.expect(`node/n1 tainted`, "taint", "node", "n1", "k=v:NoSchedule")
 	n.expect(`Taints: k=v:NoSchedule`, "describe", "node", "n1")
 	n.expect(`node/n1 untainted`, "taint", "node", "n1", "k-")

@@ -22,6 +22,9 @@ const (
 	// slack is how much too early a probe may be made to share a wake-up: each costs
 	// more than what there is to do.
 	slack = 50 * time.Millisecond
+	// idleMax is how many goroutines wait for the next probe: a new one has to grow its
+	// stack first, each time.
+	idleMax = 16
 	// firstLook is when a container is first asked whether it is up; see task.early.
 	firstLook = 100 * time.Millisecond
 	// eventBurst and eventEvery bound the events of one container's probes: so many
@@ -30,25 +33,22 @@ const (
 )
 
 // prober makes the probes of all running containers: one goroutine waits for the
-// next that is due, and one more lives as long as each probe under way.
+// next that is due, and each probe under way has one more.
 type prober struct {
 	run func(context.Context, *corev1.Probe, probe.Target) (probe.Outcome, error)
 	// changed is told the Pod's UID when a result changed; it must not block.
 	changed func(uid string)
 	wake    chan struct{}
+	// idle are goroutines that wait for a probe.
+	idle chan *task
 
 	mu       sync.Mutex
+	idlers   int
 	began    time.Time
 	subjects map[string]map[string]*subject // by Pod UID and container ID
 	tasks    tasks
 	lanes    [2]lane
 	next     time.Time // when serve wakes up by itself
-}
-
-// lane bounds probes of one sort.
-type lane struct {
-	free    int
-	waiting []*task
 }
 
 // subject is a running container that has probes.
@@ -101,7 +101,7 @@ const (
 
 func newProber(run func(context.Context, *corev1.Probe, probe.Target) (probe.Outcome, error), changed func(string)) *prober {
 	return &prober{
-		run: run, changed: changed, wake: make(chan struct{}, 1), began: time.Now(),
+		run: run, changed: changed, wake: make(chan struct{}, 1), idle: make(chan *task), began: time.Now(),
 		subjects: make(map[string]map[string]*subject), lanes: [2]lane{{free: execProbesMax}, {free: netProbesMax}},
 	}
 }
@@ -111,7 +111,7 @@ func (p *prober) serve(ctx context.Context) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for ctx.Err() == nil {
-		timer.Reset(p.launch(time.Now()))
+		timer.Reset(p.launch(ctx, time.Now()))
 		select {
 		case <-p.wake:
 		case <-timer.C:
@@ -237,7 +237,7 @@ func (p *prober) push(t *task) {
 }
 
 // launch begins the probes that are due and says how long to sleep.
-func (p *prober) launch(now time.Time) time.Duration {
+func (p *prober) launch(ctx context.Context, now time.Time) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for len(p.tasks) > 0 && !p.tasks[0].at.After(now.Add(slack)) {
@@ -256,54 +256,17 @@ func (p *prober) launch(now time.Time) time.Duration {
 			continue
 		}
 		l.free--
-		go p.work(t)
+		select {
+		case p.idle <- t:
+		default:
+			go p.workOn(ctx, t)
+		}
 	}
 	p.next = now.Add(time.Hour)
 	if len(p.tasks) > 0 {
 		p.next = p.tasks[0].at
 	}
 	return p.next.Sub(now)
-}
-
-func (p *prober) lane(t *task) *lane {
-	if t.spec.Exec != nil {
-		return &p.lanes[0]
-	}
-	return &p.lanes[1]
-}
-
-// work makes a probe, and then those of its lane that wait.
-func (p *prober) work(t *task) {
-	for t != nil {
-		if t.ctx.Err() == nil {
-			began := time.Now()
-			outcome, err := p.run(t.ctx, t.spec, t.target())
-			if t.probed != nil && t.ctx.Err() == nil {
-				t.probed(t.kind, resultWord(outcome, err), time.Since(began))
-			}
-			p.done(t, outcome, err)
-		}
-		p.mu.Lock()
-		l := p.lane(t)
-		if len(l.waiting) > 0 {
-			t, l.waiting = l.waiting[0], l.waiting[1:]
-		} else {
-			l.free++
-			t = nil
-		}
-		p.mu.Unlock()
-	}
-}
-
-// resultWord is the kubelet's word in its metrics.
-func resultWord(outcome probe.Outcome, err error) string {
-	switch {
-	case err != nil:
-		return "unknown"
-	case outcome.Result == probe.Failure:
-		return "failed"
-	}
-	return "successful"
 }
 
 // done takes a probe's outcome, tells of it, and schedules the next one.

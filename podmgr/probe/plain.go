@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"time"
@@ -33,12 +32,12 @@ func (p plain) RoundTrip(request *http.Request) (*http.Response, error) {
 	if port == "" {
 		port = "80"
 	}
-	conn, err := dialer().DialContext(ctx, "tcp", net.JoinHostPort(request.URL.Hostname(), port))
+	conn, err := open(ctx, request.URL.Hostname(), port)
 	if err != nil {
 		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) }) // fails on a closed connection only
-	exchange := &exchange{Conn: conn, ctx: ctx, stop: stop}
+	exchange := &exchange{connection: conn, ctx: ctx, stop: stop}
 	response, err := exchange.ask(request)
 	if err != nil {
 		_ = exchange.Close() // err is what went wrong
@@ -49,7 +48,7 @@ func (p plain) RoundTrip(request *http.Request) (*http.Response, error) {
 
 // exchange is a connection with the one request that it serves.
 type exchange struct {
-	net.Conn
+	connection
 	ctx  context.Context
 	stop func() bool
 	body io.ReadCloser
@@ -62,10 +61,10 @@ func (e *exchange) ask(request *http.Request) (*http.Response, error) {
 	if err := alone.Write(text); err != nil {
 		return nil, err
 	}
-	if _, err := e.Conn.Write(text.Bytes()); err != nil {
+	if _, err := e.connection.Write(text.Bytes()); err != nil {
 		return nil, e.cause(err)
 	}
-	reader := bufio.NewReaderSize(e.Conn, readBuffer)
+	reader := bufio.NewReaderSize(e.connection, readBuffer)
 	for {
 		response, err := http.ReadResponse(reader, request)
 		if err != nil {
@@ -100,5 +99,5 @@ func (e *exchange) Read(p []byte) (int, error) {
 
 func (e *exchange) Close() error {
 	e.stop()
-	return e.Conn.Close()
+	return e.connection.Close()
 }

@@ -12,7 +12,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
@@ -49,6 +51,13 @@ func web(t *testing.T, start func(http.Handler) *httptest.Server) int {
 		}
 	})
 	mux.HandleFunc("/slow", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	mux.HandleFunc("/later", func(w http.ResponseWriter, _ *http.Request) { // than an answer is looked for
+		for _, part := range []string{"in ", "two ", "parts"} {
+			time.Sleep(3 * answerTime)
+			_, _ = fmt.Fprint(w, part)
+			w.(http.Flusher).Flush()
+		}
+	})
 	mux.HandleFunc("/headers", func(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprintf(w, "%s|%s|%s|%s|%s", r.Host, r.UserAgent(), r.Header.Get("Accept"), r.Header["X-A"], r.URL.RawQuery)
 	})
@@ -83,6 +92,7 @@ func TestHTTP(t *testing.T) {
 		{"redirect to another host is not", corev1.HTTPGetAction{Path: "/there"}, Warning, "Probe terminated redirects"},
 		{"endless redirects", corev1.HTTPGetAction{Path: "/loop"}, Failure, "stopped after 10 redirects"},
 		{"timeout", corev1.HTTPGetAction{Path: "/slow"}, Failure, "/slow\": context deadline exceeded (Client.Timeout exceeded while awaiting headers)"},
+		{"an answer that takes its time", corev1.HTTPGetAction{Path: "/later"}, Success, "in two parts"},
 		{"informational answers are not the answer", corev1.HTTPGetAction{Path: "/hints"}, Failure, "statuscode: 418"},
 		{"no answer", corev1.HTTPGetAction{Path: "/hangup"}, Failure, "EOF"},
 		{"https to a server without", corev1.HTTPGetAction{Path: "/200", Scheme: "HTTPS"}, Failure, "server gave HTTP response to HTTPS client"},
@@ -116,6 +126,34 @@ func TestHTTP(t *testing.T) {
 	}
 	if _, err := run(t, corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Port: intstr.FromString("nope")}}}, Target{}); err == nil {
 		t.Error("a port that the container does not have")
+	}
+}
+
+// TestHTTPToADeafPeer has one that does not answer the connection itself.
+func TestHTTPToADeafPeer(t *testing.T) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := errors.Join(unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), unix.Listen(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := name.(*unix.SockaddrInet4).Port
+	for { // until its queue is full
+		conn, err := net.DialTimeout("tcp", fmt.Sprint("127.0.0.1:", port), 200*time.Millisecond)
+		if err != nil {
+			break
+		}
+		defer conn.Close()
+	}
+	got, err := run(t, corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Port: intstr.FromInt(port)}}}, Target{})
+	if err != nil || got.Result != Failure || !strings.HasSuffix(got.Output, ": context deadline exceeded (Client.Timeout exceeded while awaiting headers)") {
+		t.Errorf("%+v, %v", got, err)
 	}
 }
 

@@ -4,6 +4,8 @@ package agent
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"path/filepath"
 
 	"github.com/minikubelet/minikubelet/agent/claims"
@@ -37,6 +39,14 @@ func (a *Agent) settleClaims(ctx context.Context) error { return claims.Settle(c
 func (a *Agent) claims() claims.Config {
 	return claims.Config{
 		Store: a.store, Node: a.cfg.NodeName, Dir: a.cfg.volumesDir(),
-		Tell: a.manager.Load().ObjectEvent, Remove: volumes.Remove, Log: a.log,
+		Tell: a.manager.Load().ObjectEvent, Bound: boundVolume, Remove: volumes.Remove, Log: a.log,
 	}
+}
+
+func boundVolume(dir string, bytes int64) error {
+	err := volumes.Bound(dir, bytes)
+	if errors.Is(err, volumes.ErrNoQuota) {
+		return fmt.Errorf("%w: %w", claims.ErrNotBounded, err)
+	}
+	return err
 }

@@ -222,7 +222,7 @@ var fields = []rule{
 	{path: "spec.volumes[].persistentVolumeClaim", level: Supported, note: "file systems on PersistentVolumes of the types hostPath and local; the class local-path makes them"},
 	{path: "spec.volumes[].ephemeral", level: Supported},
 	{path: "spec.volumes[].csi", level: Refused, note: "no CSI driver can run here; use hostPath or nfs mounted by the host"},
-	{path: "spec.volumes[].nfs", level: Refused, note: noVolume},
+	{path: "spec.volumes[].nfs", level: Refused, note: "this node mounts no nfs; have the host mount it and use a hostPath volume or a PersistentVolume of the type hostPath"},
 	{path: "spec.volumes[].iscsi", level: Refused, note: noVolume},
 	{path: "spec.volumes[].fc", level: Refused, note: noVolume},
 	{path: "spec.volumes[].flexVolume", level: Refused, note: noVolume},

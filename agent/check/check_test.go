@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
 
 	"github.com/minikubelet/minikubelet/cgroups"
 	"github.com/minikubelet/minikubelet/network"
@@ -134,6 +135,18 @@ func TestDataDir(t *testing.T) {
 	defer lock.Release()
 	one(t, dataDir(dir), OK, "in use by an agent, process")
 	one(t, space("x", filepath.Join(dir, "a")), space("x", dir).Level, "free")
+}
+
+func TestStorage(t *testing.T) {
+	dir := t.TempDir()
+	one(t, nfsClient(write(t, filepath.Join(dir, "with"), "nodev\tnfs\nnodev\tnfs4\n")), OK, "the host can mount nfs")
+	one(t, nfsClient(write(t, filepath.Join(dir, "without"), "nodev\tnfsd\n\text4\n")), OK, "none in the kernel")
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
+		t.Logf("needs root to mount a file system without quotas: %v", err)
+		return
+	}
+	defer unix.Unmount(dir, unix.MNT_DETACH)
+	one(t, volumeSizes(filepath.Join(dir, "to", "be", "made")), OK, "not enforced")
 }
 
 func TestUsable(t *testing.T) {

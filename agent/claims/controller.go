@@ -49,6 +49,9 @@ type Config struct {
 	Dir string
 	// Tell tells of an object; it must not block.
 	Tell func(ref corev1.ObjectReference, kind, reason, message string)
+	// Bound keeps a directory to a size in bytes, 0 to none; ErrNotBounded if that cannot
+	// be done.
+	Bound func(dir string, bytes int64) error
 	// Remove removes a directory with all that is in it.
 	Remove func(ctx context.Context, dir string) error
 	Log    *slog.Logger
@@ -58,6 +61,8 @@ type controller struct {
 	Config
 	// told is what was last said of an object, by UID.
 	told map[types.UID]note
+	// unbounded are the volumes that cannot be kept to their size.
+	unbounded map[types.UID]bool
 	// seen is what the store has, as of one look at it.
 	seen snapshot
 }
@@ -74,7 +79,7 @@ type snapshot struct {
 // Run works until ctx ends, woken by the store. Everything is looked at after each
 // change of something that matters: a node has few claims.
 func Run(ctx context.Context, cfg Config) error {
-	c := &controller{Config: cfg, told: make(map[types.UID]note)}
+	c := &controller{Config: cfg, told: make(map[types.UID]note), unbounded: make(map[types.UID]bool)}
 	w := c.Store.Watch(store.All, c.Store.Revision())
 	defer func() { w.Close() }()
 	for due, retry := true, false; ; {
@@ -109,7 +114,7 @@ func Run(ctx context.Context, cfg Config) error {
 // Settle does what is to be done now and returns: for an agent that comes to its end,
 // whose last Pod is gone.
 func Settle(ctx context.Context, cfg Config) error {
-	c := &controller{Config: cfg, told: make(map[types.UID]note)}
+	c := &controller{Config: cfg, told: make(map[types.UID]note), unbounded: make(map[types.UID]bool)}
 	for ctx.Err() == nil {
 		before := c.Store.Revision()
 		if err := c.sync(ctx); err != nil {

@@ -39,6 +39,9 @@ func (c *controller) volume(ctx context.Context, pv *corev1.PersistentVolume) er
 	if !slices.Contains(pv.Finalizers, protectVolume) {
 		pv.Finalizers = append(pv.Finalizers, protectVolume)
 	}
+	if err := c.enforce(pv); err != nil {
+		return err
+	}
 	setPhase(pv, phase)
 	pv.Status.Message = ""
 	if phase == corev1.VolumeFailed {
@@ -52,6 +55,11 @@ func (c *controller) volume(ctx context.Context, pv *corev1.PersistentVolume) er
 // between leaves something that says what to do.
 func (c *controller) reclaim(ctx context.Context, pv *corev1.PersistentVolume) error {
 	if pv.Spec.Local != nil && pv.Spec.Local.Path == c.path(pv.Name) {
+		if pv.Annotations[annBounded] != "" {
+			if err := c.Bound(c.path(pv.Name), 0); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrNotBounded) {
+				return err
+			}
+		}
 		if err := c.Remove(ctx, c.path(pv.Name)); err != nil {
 			c.tell(ref("v1", "PersistentVolume", pv), warning("VolumeFailedDelete", "%v", err))
 			return err
@@ -102,6 +110,10 @@ func (c *controller) provision(claim *corev1.PersistentVolumeClaim) (*corev1.Per
 	}
 	// Any user of a container may write there, as in other provisioners of this kind.
 	if err := os.Chmod(path, 0o777); err != nil {
+		return cannot(err)
+	}
+	// Before a Pod can write anything.
+	if err := c.enforce(pv); err != nil {
 		return cannot(err)
 	}
 	if err := c.Store.Create(volumes, pv); err != nil {

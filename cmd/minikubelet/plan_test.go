@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
@@ -37,6 +38,7 @@ func fixedNode(t *testing.T) podmgr.NodeFacts {
 		PodsDir: "/data/pods", NetnsDir: "/run/x/netns", LogDir: "/logs", ResolvConf: resolv, CgroupRoot: "/minikubelet",
 		CgroupOptions: cgroups.Options{Mode: cgroups.V2, SwapControl: true, PidsLimit: 500},
 		Node:          spec.Node{CgroupV2: true, OOMScoreAdjFloor: 0},
+		ExampleIDs:    specs.LinuxIDMapping{HostID: 1 << 16, Size: 1 << 16},
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/minikubelet/minikubelet/cgroups"
 	"github.com/minikubelet/minikubelet/podmgr"
+	"github.com/minikubelet/minikubelet/runtime/spec"
 )
 
 // planText writes previews for people.
@@ -258,7 +259,7 @@ func security(s *specs.Spec) []string {
 // namespaces tells apart the container's own, the Pod's and the host's.
 func namespaces(s *specs.Spec, line func(...string)) {
 	var own, pod, host []string
-	for _, kind := range []specs.LinuxNamespaceType{specs.MountNamespace, specs.PIDNamespace, specs.IPCNamespace, specs.UTSNamespace, specs.NetworkNamespace, specs.CgroupNamespace} {
+	for _, kind := range []specs.LinuxNamespaceType{specs.MountNamespace, specs.PIDNamespace, specs.IPCNamespace, specs.UTSNamespace, specs.NetworkNamespace, specs.UserNamespace, specs.CgroupNamespace} {
 		i := slices.IndexFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == kind })
 		switch {
 		case i < 0:
@@ -298,6 +299,9 @@ func mounts(s *specs.Spec, dir string, line func(...string)) {
 			if o == "ro" || o == "rro" {
 				access = o
 			}
+		}
+		if slices.Contains(m.Options, spec.IDMapped) {
+			access += " idmap"
 		}
 		line(title, m.Destination+" "+access+" from "+strings.Replace(m.Source, dir+"/", "<directory>/", 1))
 	}

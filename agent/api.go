@@ -29,8 +29,9 @@ const (
 	listenDefault = "127.0.0.1:6443"
 	// Other agents listen on ports from portFirst on, derived from their names.
 	portFirst, ports = 20000, 10000
-	// renewEvery is how often certificates are looked at.
-	renewEvery = 12 * time.Hour
+	// renewEvery is how often certificates are looked at, at least: the clock may have been
+	// set. What could not be renewed waits for renewAgain.
+	renewEvery, renewAgain = 12 * time.Hour, time.Minute
 )
 
 // front is the API with its listeners.
@@ -237,16 +238,19 @@ func (f *front) aggregate(ctx context.Context) {
 
 // renew keeps the certificates good.
 func (f *front) renew(ctx context.Context) {
-	tick := time.NewTicker(renewEvery)
-	defer tick.Stop()
+	failed := false
 	for {
+		wait := renewAgain
+		if !failed {
+			wait = min(max(time.Until(f.pki.Due()), 0)+time.Second, renewEvery)
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-time.After(wait):
 		}
 		changed, err := f.pki.Renew()
-		if err != nil {
+		if failed = err != nil; failed {
 			f.agent.log.Error("cannot renew the API's certificates; it is tried again", "err", err)
 		}
 		if changed {

@@ -110,6 +110,24 @@ func (d *Dir) Renew() (changed bool, err error) {
 	return newCA || newAdmin, nil
 }
 
+// Due is when Renew has something to do: the first of the certificates has a third of its
+// life left.
+func (d *Dir) Due() time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	first := d.ca.due()
+	for _, p := range []*pair{d.server, d.admin} {
+		if at := p.due(); at.Before(first) {
+			first = at
+		}
+	}
+	return first
+}
+
+func (p *pair) due() time.Time {
+	return p.cert.NotAfter.Add(-p.cert.NotAfter.Sub(p.cert.NotBefore) / renewPart)
+}
+
 // keep returns the pair that there is, when it is still good, or makes one; made
 // tells which.
 func (d *Dir) keep(name string, have, ca *pair, template func() *x509.Certificate) (_ *pair, made bool, err error) {
@@ -129,8 +147,7 @@ func (d *Dir) keep(name string, have, ca *pair, template func() *x509.Certificat
 }
 
 func (d *Dir) good(p, ca *pair, server bool) bool {
-	life := p.cert.NotAfter.Sub(p.cert.NotBefore)
-	if d.now().After(p.cert.NotAfter.Add(-life/renewPart)) || d.now().Before(p.cert.NotBefore) {
+	if d.now().After(p.due()) || d.now().Before(p.cert.NotBefore) {
 		return false
 	}
 	if ca != nil && p.cert.CheckSignatureFrom(ca.cert) != nil {

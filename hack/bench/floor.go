@@ -30,7 +30,7 @@ type floor struct {
 }
 
 func (b *bench) newFloor() (*floor, error) {
-	f := &floor{b: b, runc: filepath.Join(b.bin, "runc"), root: b.path("floor-state"), rootfs: b.path("floor-rootfs")}
+	f := &floor{b: b, runc: filepath.Join(b.bin, "runc"), root: filepath.Join(b.tmpfs, "floor-state"), rootfs: b.path("floor-rootfs")}
 	if err := os.MkdirAll(filepath.Join(f.rootfs, "bin"), 0o755); err != nil {
 		return nil, err
 	}
@@ -52,7 +52,7 @@ func (b *bench) newFloor() (*floor, error) {
 // bundle prepares one container and returns its ID.
 func (f *floor) bundle(ctx context.Context, c workContainer) (string, error) {
 	id := "mkfloor" + strconv.Itoa(os.Getpid()) + "-" + strconv.Itoa(int(f.b.serial.Add(1)))
-	dir := f.b.path("floor", id)
+	dir := filepath.Join(f.b.tmpfs, "floor", id)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
@@ -102,7 +102,7 @@ func (f *floor) measure(ctx context.Context, w workload) (took time.Duration, er
 	defer func() {
 		for _, id := range apps {
 			_ = exec.Command(f.runc, "--root", f.root, "delete", "--force", id).Run() // one that never started
-			_ = os.RemoveAll(f.b.path("floor", id))
+			_ = os.RemoveAll(filepath.Join(f.b.tmpfs, "floor", id))
 		}
 	}()
 	began := time.Now()
@@ -120,7 +120,7 @@ func (f *floor) measure(ctx context.Context, w workload) (took time.Duration, er
 }
 
 func (f *floor) runContainer(ctx context.Context, id string, detach bool) error {
-	args := []string{"--root", f.root, "run", "--bundle", f.b.path("floor", id)}
+	args := []string{"--root", f.root, "run", "--bundle", filepath.Join(f.b.tmpfs, "floor", id)}
 	if detach {
 		args = append(args, "--detach")
 	}

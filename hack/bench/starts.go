@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -50,7 +51,7 @@ type started struct {
 func (b *bench) openAgent(ctx context.Context, name string) (*inProcess, error) {
 	p := &inProcess{pods: make(map[string]*started), ends: make(map[string]*ended), done: make(chan error, 1)}
 	cfg := agent.DefaultConfig()
-	cfg.DataDir, cfg.RunDir, cfg.LogDir = b.path(name, "data"), b.path(name, "run"), b.path(name, "log")
+	cfg.DataDir, cfg.RunDir, cfg.LogDir = b.path(name, "data"), filepath.Join(b.tmpfs, name), b.path(name, "log")
 	cfg.MaxPods = 1000
 	if err := os.Setenv("PATH", b.bin+":"+os.Getenv("PATH")); err != nil {
 		return nil, err

@@ -21,8 +21,9 @@ import (
 )
 
 const (
-	// calm is how long the clean-up after an exit waits: it costs two execs, and what is to start next should have the processor.
-	calm = 100 * time.Millisecond
+	// calm is how long the clean-up after an exit waits: it starts a process, and what is to start next should have the processor. A
+	// Pod with some containers is up by then.
+	calm = 500 * time.Millisecond
 	// firstRetry and lastRetry bound the pauses between attempts to reach containerd.
 	firstRetry, lastRetry = 100 * time.Millisecond, 10 * time.Second
 )

@@ -3,6 +3,7 @@
 package shim
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"os"
@@ -26,6 +27,10 @@ func (d *direct) createPause(c command) (bool, error) {
 	data, err := os.ReadFile(filepath.Join(bundle, "config.json"))
 	if err != nil {
 		return false, nil // runc tells what is wrong
+	}
+	// Most are containers with long filters, and decoding takes a while.
+	if !bytes.Contains(data, []byte(pause.AnnotationCgroups)) {
+		return false, nil
 	}
 	var spec specs.Spec
 	if err := json.Unmarshal(data, &spec); err != nil || pause.Cgroups(&spec) == nil {

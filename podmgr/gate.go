@@ -8,9 +8,10 @@ import (
 )
 
 // gate lets a bounded number of steps go on at the same time, in the order in
-// which they asked. Making a container is work for the processor: making more of
-// them at once than there are cores makes each of them late, the one that is to
-// start next included.
+// which they asked. Making a container is work for the processor: making many more
+// of them at once than there are cores makes each of them late, the one that is to
+// start next included. One more than that fills the pauses in which a runtime's
+// processes wait for each other, and the cores when the last ones are odd.
 type gate struct {
 	mu    sync.Mutex
 	free  int

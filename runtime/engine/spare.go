@@ -201,6 +201,7 @@ func (s *spares) close() error {
 	s.next.pipe.Close() // closed before is fine
 	select {
 	case <-s.next.ended:
+		s.next = nil
 		return nil
 	case <-time.After(spareEnd):
 		return fmt.Errorf("the shim that waited for a sandbox does not end")

@@ -117,7 +117,7 @@ func TestCloseEndsTheSpare(t *testing.T) {
 	if calls := left.calls(); len(calls) != 0 {
 		t.Errorf("shims that are left: %v", calls)
 	}
-	if s.refill(); s.next != nil && len(left.calls()) != 0 {
+	if s.refill(); s.next != nil || len(left.calls()) != 0 {
 		t.Error("a spare after the end")
 	}
 }

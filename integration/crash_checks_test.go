@@ -63,7 +63,7 @@ func (c *crashes) checkJob(job *crashJob, pod corev1.Pod) {
 	c.t.Helper()
 	if job.deadline { // which may have come at any moment
 		if pod.Status.Phase != corev1.PodFailed || pod.Status.Reason != "DeadlineExceeded" {
-			c.t.Errorf("%s: %s for %q in spite of its deadline", job.name, pod.Status.Phase, pod.Status.Reason)
+			c.t.Errorf("%s: %s for %q in spite of its deadline: %+v", job.name, pod.Status.Phase, pod.Status.Reason, pod.Status)
 		}
 		return
 	}

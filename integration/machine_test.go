@@ -5,6 +5,7 @@ package integration
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -85,7 +86,11 @@ func (n *node) leftovers() []string {
 			}
 		}
 	}
-	left = append(left, n.processes()...)
+	for _, p := range n.processes() {
+		if n.external == nil || pidOf(p) != n.external.Process.Pid { // which is the test's own, not the node's
+			left = append(left, p)
+		}
+	}
 	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() && strings.HasPrefix(d.Name(), "minikubelet-"+n.instance()) {
 			left = append(left, "cgroup "+path)
@@ -93,7 +98,7 @@ func (n *node) leftovers() []string {
 		}
 		return nil
 	})
-	links, err := netlink.LinkList()
+	links, err := interfaces()
 	if err != nil {
 		left = append(left, "interfaces unknown: "+err.Error())
 	}
@@ -105,6 +110,17 @@ func (n *node) leftovers() []string {
 		}
 	}
 	return left
+}
+
+// interfaces are those of the machine; another test may be changing some, and the
+// kernel's list then lack others.
+func interfaces() (links []netlink.Link, err error) {
+	for range 10 {
+		if links, err = netlink.LinkList(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	return links, err
 }
 
 // instance is the node's short name on the machine, as docs/operations.md has it:

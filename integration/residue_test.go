@@ -14,7 +14,6 @@ import (
 
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/google/nftables"
-	"github.com/vishvananda/netlink"
 
 	"github.com/minikubelet/minikubelet/network"
 	"github.com/minikubelet/minikubelet/runtime/engine"
@@ -95,7 +94,7 @@ func (n *node) podCgroups() []string {
 
 // veths are the interfaces that hang on the node's bridge.
 func (n *node) veths() []string {
-	links, err := netlink.LinkList()
+	links, err := interfaces()
 	if err != nil {
 		return []string{"interfaces unknown: " + err.Error()}
 	}

@@ -125,7 +125,7 @@ func (n *Network) newSubnet(routes []hostRoute) (netip.Prefix, error) {
 // existing bridge has. Attached Pods keep theirs: changing it under them is
 // refused.
 func (n *Network) settleSubnet(routes []hostRoute) (netip.Prefix, error) {
-	addrs, err := n.nl.AddrList(n.bridge, netlink.FAMILY_V4)
+	addrs, err := whole(func() ([]netlink.Addr, error) { return n.nl.AddrList(n.bridge, netlink.FAMILY_V4) })
 	if err != nil {
 		return netip.Prefix{}, fmt.Errorf("addresses of the bridge: %w", err)
 	}
@@ -164,7 +164,7 @@ type hostRoute struct {
 // hostRoutes lists the destinations that the host knows, in all tables, except
 // those on our own bridge and default routes (VPNs split them into two halves).
 func (n *Network) hostRoutes() ([]hostRoute, error) {
-	routes, err := n.nl.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+	routes, err := n.routes(unix.RT_TABLE_UNSPEC)
 	if err != nil {
 		return nil, fmt.Errorf("list the host's routes: %w", err)
 	}
@@ -188,6 +188,13 @@ func (n *Network) hostRoutes() ([]hostRoute, error) {
 	return out, nil
 }
 
+// routes are the host's in a table, RT_TABLE_UNSPEC for all tables.
+func (n *Network) routes(table int) ([]netlink.Route, error) {
+	return whole(func() ([]netlink.Route, error) {
+		return n.nl.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Table: table}, netlink.RT_FILTER_TABLE)
+	})
+}
+
 // uplinkMTU is the MTU of the interface of the host's default route.
 func (n *Network) uplinkMTU() int {
 	if l := n.uplink(); l != nil && l.Attrs().MTU >= 576 {
@@ -198,7 +205,7 @@ func (n *Network) uplinkMTU() int {
 
 // uplink is the interface of the host's default route; nil without one.
 func (n *Network) uplink() netlink.Link {
-	routes, err := n.nl.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+	routes, err := n.routes(unix.RT_TABLE_MAIN)
 	if err != nil {
 		return nil
 	}

@@ -46,7 +46,7 @@ func (n *Network) forgetFlows(changed []mapping) {
 	if len(u.changed) == 0 {
 		return
 	}
-	addrs, err := n.nl.AddrList(nil, netlink.FAMILY_V4)
+	addrs, err := whole(func() ([]netlink.Addr, error) { return n.nl.AddrList(nil, netlink.FAMILY_V4) })
 	if err == nil {
 		for _, a := range addrs {
 			u.local[a.IP.String()] = true

@@ -32,7 +32,7 @@ type Traffic struct {
 // Traffic reads the kernel's counters of all interfaces in one request. It enters
 // no Pod's namespace: the host end of a veth counts the same, the other way round.
 func (n *Network) Traffic() (Traffic, error) {
-	links, err := n.nl.LinkList()
+	links, err := whole(n.nl.LinkList)
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) { // of which one reading may lack an interface
 		return Traffic{}, fmt.Errorf("read the counters of the host's interfaces: %w", err)
 	}

@@ -114,7 +114,7 @@ func (n *Network) complete(link netlink.Link, h *netlink.Handle, ip netip.Addr) 
 	if eth.Attrs().HardwareAddr.String() != macOf(ip).String() {
 		return false
 	}
-	addrs, err := h.AddrList(eth, netlink.FAMILY_V4)
+	addrs, err := whole(func() ([]netlink.Addr, error) { return h.AddrList(eth, netlink.FAMILY_V4) })
 	if err != nil {
 		return false
 	}
@@ -123,7 +123,7 @@ func (n *Network) complete(link netlink.Link, h *netlink.Handle, ip netip.Addr) 
 		p, ok := prefixOf(a.IPNet)
 		hasAddr = hasAddr || ok && p == netip.PrefixFrom(ip, n.subnet.Bits())
 	}
-	routes, err := h.RouteList(eth, netlink.FAMILY_V4)
+	routes, err := whole(func() ([]netlink.Route, error) { return h.RouteList(eth, netlink.FAMILY_V4) })
 	if err != nil || !hasAddr {
 		return false
 	}
@@ -143,13 +143,7 @@ type port struct {
 
 // ports lists the veths of this instance that are on its bridge.
 func (n *Network) ports() ([]port, error) {
-	links, err := n.nl.LinkList()
-	for range 5 { // a dump that a change interrupts is repeated
-		if !errors.Is(err, netlink.ErrDumpInterrupted) {
-			break
-		}
-		links, err = n.nl.LinkList()
-	}
+	links, err := whole(n.nl.LinkList)
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		return nil, fmt.Errorf("list the host's interfaces: %w", err)
 	}

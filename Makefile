@@ -25,7 +25,7 @@ STATIC   := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false
 
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
-.PHONY: help prerequisites build bin/kubectl bin/externalcontainerd check test race test-v2 demo bench bench-api install uninstall clean
+.PHONY: help prerequisites build bin/kubectl bin/externalcontainerd check lint test race test-v2 demo bench bench-api install uninstall clean
 
 help: ## Show this text
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -42,12 +42,14 @@ build: prerequisites bin/kubectl ## Build bin/minikubelet, with runc and the shi
 	@$(GO) run ./hack/pack -o $(PACKED) bin/runc bin/$(SHIM)
 	$(STATIC) -tags packed -ldflags '-s -w -X main.version=$(VERSION) -X main.runcVersion=$(shell $(GO) list -m -f '{{.Version}}' github.com/opencontainers/runc)' -o bin/minikubelet ./cmd/minikubelet
 
-check: prerequisites ## Formatting, vet, staticcheck and the unit tests
+check: lint ## Formatting, vet, staticcheck and the unit tests
+	$(GO) test -short -run '$(RUN)' $(PKGS)
+
+lint: prerequisites ## Formatting, vet and staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	  test -z "$$unformatted" || { echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; }
 	$(GO) vet $(PKGS)
 	$(GO) tool staticcheck $(PKGS)
-	$(GO) test -short -run '$(RUN)' $(PKGS)
 
 # The pinned kubectl: what the tests drive, and what a newcomer may use.
 bin/kubectl: prerequisites

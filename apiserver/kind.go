@@ -87,9 +87,8 @@ type strategy struct {
 }
 
 var (
-	readVerbs = []string{"get", "list", "watch"}
-	allVerbs  = []string{"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
-	coreV1    = schema.GroupVersion{Version: "v1"}
+	allVerbs = []string{"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
+	coreV1   = schema.GroupVersion{Version: "v1"}
 )
 
 func (k *kind) can(verb string) bool { return slices.Contains(k.verbs, verb) }

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+//lint:file-ignore SA1019 the kind is deprecated, and clients still use it
+
 package apiserver
 
 import (

@@ -49,7 +49,7 @@ func TestEventsHaveTwoForms(t *testing.T) {
 	if err != nil || old.Message != "it is done" || old.InvolvedObject.Name != "p" || old.Series.Count != 2 {
 		t.Errorf("%v: %+v", err, old)
 	}
-	if old, err = c.CoreV1().Events("default").Update(t.Context(), old, metav1.UpdateOptions{FieldManager: "m"}); err != nil {
+	if _, err = c.CoreV1().Events("default").Update(t.Context(), old, metav1.UpdateOptions{FieldManager: "m"}); err != nil {
 		t.Error(err)
 	}
 	_, err = c.CoreV1().Events("default").Create(t.Context(), &corev1.Event{

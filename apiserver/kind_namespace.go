@@ -84,6 +84,7 @@ func (s *Server) keepNamespace(o store.Object) error {
 		return apierrors.NewForbidden(corev1.Resource(namespaces), n.Name, errors.New("this namespace may not be deleted"))
 	}
 	if n.DeletionTimestamp != nil && len(n.Spec.Finalizers) > 0 {
+		//lint:ignore ST1005 the text is Kubernetes'
 		return apierrors.NewConflict(corev1.Resource(namespaces), n.Name, errors.New(
 			"The system is ensuring all content is removed from this namespace.  Upon completion, this namespace will automatically be purged by the system."))
 	}

@@ -244,10 +244,12 @@ func TestProxyToServices(t *testing.T) {
 	service("loopback", map[string]string{"app": "local"}, corev1.ServicePort{Port: 8080})
 	service("manual", nil, corev1.ServicePort{Port: 8080})
 	service("foreign", nil, corev1.ServicePort{Port: 8080})
-	endpoints := func(name string, addresses ...corev1.EndpointAddress) { //nolint:staticcheck // what is tested
-		b.put("endpoints", &corev1.Endpoints{ //nolint:staticcheck // what is tested
+	endpoints := func(name string, addresses ...corev1.EndpointAddress) {
+		//lint:ignore SA1019 the kind is what is tested
+		b.put("endpoints", &corev1.Endpoints{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name},
-			Subsets:    []corev1.EndpointSubset{{Addresses: addresses, Ports: []corev1.EndpointPort{{Port: 8080}}}}, //nolint:staticcheck // what is tested
+			//lint:ignore SA1019 as above
+			Subsets: []corev1.EndpointSubset{{Addresses: addresses, Ports: []corev1.EndpointPort{{Port: 8080}}}},
 		})
 	}
 	of := func(namespace, name string) *corev1.ObjectReference {

@@ -180,7 +180,8 @@ func targetPort(p *corev1.Pod, port *corev1.ServicePort) uint16 {
 // refer. They have to be of its namespace, and the addresses theirs: otherwise whoever
 // may write Endpoints would reach what they are kept from (CVE-2021-25740).
 func (s *Server) endpointTargets(service *corev1.Service, port *corev1.ServicePort) ([]target, error) {
-	var endpoints corev1.Endpoints //nolint:staticcheck // it is what kube-apiserver looks at, too
+	//lint:ignore SA1019 it is what kube-apiserver looks at, too
+	var endpoints corev1.Endpoints
 	if err := s.cfg.Store.Get("endpoints", service.Namespace, service.Name, &endpoints); err != nil {
 		if apierrors.IsNotFound(err) {
 			return nil, nil
@@ -189,7 +190,7 @@ func (s *Server) endpointTargets(service *corev1.Service, port *corev1.ServicePo
 	}
 	var found []target
 	for _, subset := range endpoints.Subsets {
-		i := slices.IndexFunc(subset.Ports, func(p corev1.EndpointPort) bool { return p.Name == port.Name }) //nolint:staticcheck // as above
+		i := slices.IndexFunc(subset.Ports, func(p corev1.EndpointPort) bool { return p.Name == port.Name })
 		if i < 0 {
 			continue
 		}

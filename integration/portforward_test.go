@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+//lint:file-ignore SA1019 the dialers of client-go still have these types
+
 package integration
 
 import (

@@ -35,7 +35,8 @@ func (e *sandboxError) Unwrap() error { return e.err }
 // sandboxConfigError is a fault of the Pod's own in what its sandbox is to be, in the
 // kubelet's words.
 func sandboxConfigError(pod *corev1.Pod, err error) error {
-	return &sandboxError{"FailedCreatePodSandBox", fmt.Errorf("Failed to generate sandbox config for pod %q: %w", //nolint:staticcheck // the message of an event
+	//lint:ignore ST1005 it becomes the message of an event
+	return &sandboxError{"FailedCreatePodSandBox", fmt.Errorf("Failed to generate sandbox config for pod %q: %w",
 		fmt.Sprintf("%s_%s(%s)", pod.Name, pod.Namespace, pod.UID), err)}
 }
 

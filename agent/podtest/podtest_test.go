@@ -99,11 +99,11 @@ func TestExecTellsOutputAndExitCode(t *testing.T) {
 // closes one over a Pod that runs.
 func TestCloseEndsWhatRuns(t *testing.T) {
 	other := newNode(t)
-	node, err := podtest.Open(t.Context(), podtest.Options{Images: []string{other.Path("busybox.tar")}})
-	if err == nil {
+	if _, err := podtest.Open(t.Context(), podtest.Options{Images: []string{other.Path("busybox.tar")}}); err == nil {
 		t.Fatal("an image archive that is not there was imported")
 	}
-	if node, err = podtest.Open(t.Context(), podtest.Options{}); err != nil {
+	node, err := podtest.Open(t.Context(), podtest.Options{})
+	if err != nil {
 		t.Fatal(err)
 	}
 	mine := other.Create(sleeper())

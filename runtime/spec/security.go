@@ -151,7 +151,8 @@ func seccompOf(p *corev1.SeccompProfile) (kind Seccomp, path string, err error) 
 		return SeccompUnconfined, "", nil
 	case corev1.SeccompProfileTypeLocalhost:
 		if deref(p.LocalhostProfile) == "" {
-			return "", "", errors.New("localhostProfile must be set if seccompProfile type is Localhost.") //nolint:staticcheck // the kubelet's words
+			//lint:ignore ST1005 the words are the kubelet's
+			return "", "", errors.New("localhostProfile must be set if seccompProfile type is Localhost.")
 		}
 		return SeccompLocalhost, *p.LocalhostProfile, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/containerd/containerd/api/services/tasks/v1"
@@ -146,7 +147,7 @@ func (r *Runtime) create(ctx context.Context, e *entry, c *Container) (Status, e
 	if err == nil && ctx.Err() != nil {
 		err = ctx.Err()
 	}
-	if err != nil && (c.Kind == KindSandbox || ctx.Err() != nil) {
+	if err != nil && (c.Kind == KindSandbox || ctx.Err() != nil || !isRefusal(err)) {
 		return Status{}, err
 	}
 	r.mu.Lock()
@@ -163,6 +164,10 @@ func (r *Runtime) create(ctx context.Context, e *entry, c *Container) (Status, e
 	return e.status, nil
 }
 
+// isRefusal tells the OCI runtime's answer, which is about this container, from a failure of what is between: containerd may still be
+// clearing away what it made for an agent that was killed, or the machine may be full. Only the shim's words tell.
+func isRefusal(err error) bool { return strings.Contains(err.Error(), "OCI runtime create failed") }
+
 // createTask has the shim and the OCI runtime make the container. This is not interrupted: a shim that is killed while it starts
 // leaves a process behind that nobody knows.
 func (r *Runtime) createTask(ctx context.Context, c *Container, rootfs []mount.Mount) (*tasks.CreateTaskResponse, error) {
@@ -178,7 +183,7 @@ func (r *Runtime) createTask(ctx context.Context, c *Container, rootfs []mount.M
 	}
 	made, err := r.client.TaskService().Create(ctx, request)
 	if err != nil {
-		return nil, fmt.Errorf("OCI runtime: %w", errgrpc.ToNative(err))
+		return nil, fmt.Errorf("failed to create containerd task: %w", errgrpc.ToNative(err))
 	}
 	return made, nil
 }

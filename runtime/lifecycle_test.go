@@ -209,6 +209,29 @@ func TestCreateCancelled(t *testing.T) {
 	}
 }
 
+// TestEngineInTheWay has a container fail for a reason that is not its own: that is no
+// end of it, and it can be made when the reason has gone.
+func TestEngineInTheWay(t *testing.T) {
+	n := newNode(t)
+	sandbox := n.sandbox()
+	n.run(sandbox)
+	c := n.container(sandbox, "exit 7")
+	bundle := filepath.Join(n.bundles(), c.ID)
+	if err := os.Mkdir(bundle, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := n.runtime.Create(t.Context(), c); err == nil {
+		t.Errorf("created over the bundle of another: %+v", s)
+	}
+	if err := os.Remove(bundle); err != nil {
+		t.Fatal(err)
+	}
+	n.run(c)
+	if s := n.await(c.ID, StateExited); s.ExitCode != 7 {
+		t.Errorf("status %+v", s)
+	}
+}
+
 func TestLog(t *testing.T) {
 	n := newNode(t)
 	sandbox := n.sandbox()

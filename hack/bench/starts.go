@@ -197,6 +197,7 @@ func (b *bench) starts(ctx context.Context) error {
 	}
 	var gaps, deletes []float64
 	for _, w := range works() {
+		w.more = killed
 		var floors, ours, ratios []float64
 		best := 0.0
 		for round := range b.rounds + 1 {

@@ -66,6 +66,37 @@ func (s *Server) mayCreate(r *http.Request, req request) error {
 	return s.authorize(caller(r), want)
 }
 
+// call is a client's request for streams of a container.
+type call struct {
+	pod       corev1.Pod
+	container string
+	wanted    streaming.Wanted
+}
+
+// readCall reads a request for exec or attach; nil without an error when the client has
+// its answer already.
+func (s *Server) readCall(w http.ResponseWriter, r *http.Request, req request) (*call, error) {
+	if err := s.mayCreate(r, req); err != nil {
+		return nil, err
+	}
+	c, q := new(call), r.URL.Query()
+	err := s.cfg.Store.Get("pods", req.namespace, req.name, &c.pod)
+	if err != nil {
+		return nil, err
+	}
+	if c.container, err = streamContainer(&c.pod, q.Get("container")); err != nil {
+		return nil, err
+	}
+	if !streaming.IsUpgrade(r) {
+		return nil, apierrors.NewBadRequest("Upgrade request required")
+	}
+	if c.wanted, err = wantedStreams(q); err != nil {
+		nodeText(w, http.StatusBadRequest, err.Error())
+		return nil, nil
+	}
+	return c, nil
+}
+
 // wantedStreams reads the query as corev1.PodExecOptions and PodAttachOptions.
 func wantedStreams(q url.Values) (streaming.Wanted, error) {
 	is := func(name string) bool {

@@ -7,9 +7,6 @@ import (
 	"net/http"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-
-	"github.com/minikubelet/minikubelet/apiserver/streaming"
 )
 
 // podAttach is …/pods/{name}/attach.
@@ -20,32 +17,17 @@ func podAttach() subresource {
 }
 
 func (s *Server) serveAttach(w http.ResponseWriter, r *http.Request, req request) error {
-	if err := s.mayCreate(r, req); err != nil {
+	c, err := s.readCall(w, r, req)
+	if c == nil || err != nil {
 		return err
 	}
-	var pod corev1.Pod
-	if err := s.cfg.Store.Get("pods", req.namespace, req.name, &pod); err != nil {
-		return err
-	}
-	q := r.URL.Query()
-	container, err := streamContainer(&pod, q.Get("container"))
-	if err != nil {
-		return err
-	}
-	if !streaming.IsUpgrade(r) {
-		return apierrors.NewBadRequest("Upgrade request required")
-	}
-	wanted, err := wantedStreams(q)
-	if err != nil {
-		nodeText(w, http.StatusBadRequest, err.Error())
-		return nil
-	}
-	id, ok := s.cfg.Streams.Running(&pod, container)
+	pod, container, wanted := &c.pod, c.container, c.wanted
+	id, ok := s.cfg.Streams.Running(pod, container)
 	if !ok {
 		nodeText(w, http.StatusInternalServerError, fmt.Sprintf("container %s not found in pod %s", container, pod.Name+"_"+pod.Namespace))
 		return nil
 	}
-	session, err := s.beginSession(r, "attach", &pod, "container", container, "tty", wanted.TTY, "stdin", wanted.Stdin)
+	session, err := s.beginSession(r, "attach", pod, "container", container, "tty", wanted.TTY, "stdin", wanted.Stdin)
 	if err != nil {
 		return err
 	}
@@ -54,7 +36,7 @@ func (s *Server) serveAttach(w http.ResponseWriter, r *http.Request, req request
 		session.end("err", err)
 		return nil // answered
 	}
-	spec := streamSpec(&pod, container)
+	spec := streamSpec(pod, container)
 	t := session.terminal(client, spec.tty)
 	if !spec.stdin {
 		t.Stdin = nil // the container has none

@@ -8,10 +8,7 @@ import (
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"github.com/minikubelet/minikubelet/apiserver/streaming"
 )
 
 // How a session tells an exit code.
@@ -28,37 +25,22 @@ func podExec() subresource {
 }
 
 func (s *Server) serveExec(w http.ResponseWriter, r *http.Request, req request) error {
-	if err := s.mayCreate(r, req); err != nil {
+	c, err := s.readCall(w, r, req)
+	if c == nil || err != nil {
 		return err
 	}
-	var pod corev1.Pod
-	if err := s.cfg.Store.Get("pods", req.namespace, req.name, &pod); err != nil {
-		return err
-	}
-	q := r.URL.Query()
-	container, err := streamContainer(&pod, q.Get("container"))
-	if err != nil {
-		return err
-	}
-	if !streaming.IsUpgrade(r) {
-		return apierrors.NewBadRequest("Upgrade request required")
-	}
-	wanted, err := wantedStreams(q)
-	if err != nil {
-		nodeText(w, http.StatusBadRequest, err.Error())
-		return nil
-	}
-	command := q["command"]
+	pod, container, wanted := &c.pod, c.container, c.wanted
+	command := r.URL.Query()["command"]
 	if len(command) == 0 {
 		nodeText(w, http.StatusBadRequest, "you must specify the command to run")
 		return nil
 	}
-	id, ok := s.cfg.Streams.Running(&pod, container)
+	id, ok := s.cfg.Streams.Running(pod, container)
 	if !ok {
 		nodeText(w, http.StatusInternalServerError, fmt.Sprintf("container not found (%q)", container))
 		return nil
 	}
-	session, err := s.beginSession(r, "exec", &pod, "container", container, "program", command[0], "tty", wanted.TTY, "stdin", wanted.Stdin)
+	session, err := s.beginSession(r, "exec", pod, "container", container, "program", command[0], "tty", wanted.TTY, "stdin", wanted.Stdin)
 	if err != nil {
 		return err
 	}

@@ -2,8 +2,8 @@
 
 // Command bench measures minikubelet beside the bare runtime, in the same run:
 // how long Pods take to start, how many start in a second, what an agent and its
-// Pods take of memory and CPU. And what its API does, beside kube-apiserver with etcd
-// when both are found on PATH.
+// Pods take of memory and CPU. And what its API does. Beside it podman, and
+// kube-apiserver with etcd, when they are found on PATH.
 //
 //	go run ./hack/bench [-rounds N] [-pods N] [-only PART,PART…] [-json]
 //
@@ -58,7 +58,7 @@ type bench struct {
 
 func main() {
 	b := &bench{}
-	only := flag.String("only", "starts,throughput,node,volumes,users,lifecycle,probes", "what to measure; of the API: requests,watchers,objects,serve,apply")
+	only := flag.String("only", "starts,podman,throughput,node,volumes,users,lifecycle,probes", "what to measure; of the API: requests,watchers,objects,serve,apply")
 	asJSON := flag.Bool("json", false, "print JSON")
 	flag.BoolVar(&b.verbose, "v", false, "log every step")
 	flag.IntVar(&b.rounds, "rounds", 15, "rounds of each start")
@@ -106,7 +106,7 @@ func (b *bench) run(ctx context.Context, parts []string) (err error) {
 		return err
 	}
 	all := map[string]func(context.Context) error{
-		"starts": b.starts, "throughput": b.throughput, "node": b.node, "volumes": b.volumes, "users": b.users, "lifecycle": b.lifecycle, "probes": b.probes,
+		"starts": b.starts, "podman": b.podman, "throughput": b.throughput, "node": b.node, "volumes": b.volumes, "users": b.users, "lifecycle": b.lifecycle, "probes": b.probes,
 		"requests": b.api(requests), "watchers": b.api(manyWatchers), "objects": b.api(manyFull), "serve": b.apiNode, "apply": b.apply,
 	}
 	for _, name := range parts {

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 )
@@ -107,12 +108,27 @@ func (m *podman) clear() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	err := errors.Join(m.run(ctx, "pod", "rm", "--force", "--all", "--time", "0"), m.run(ctx, "rmi", "--force", "--all"))
-	// The parent of its cgroups it leaves; one with somebody else's in it stays.
-	for _, pattern := range []string{"/sys/fs/cgroup/libpod_parent", "/sys/fs/cgroup/*/libpod_parent"} {
-		parents, _ := filepath.Glob(pattern)
-		for _, dir := range parents {
-			_ = os.Remove(dir)
+	for range 50 { // its monitors end a moment after their containers
+		if !cgroupsLeft() {
+			break
 		}
+		time.Sleep(100 * time.Millisecond)
 	}
 	return err
+}
+
+// cgroupsLeft removes the empty cgroups that podman leaves, and tells whether some have
+// processes, which may be of the machine's own Pods.
+func cgroupsLeft() (left bool) {
+	for _, root := range []string{"/sys/fs/cgroup/libpod_parent", "/sys/fs/cgroup/*/libpod_parent"} {
+		for _, pattern := range []string{root + "/*", root} {
+			paths, _ := filepath.Glob(pattern)
+			for _, path := range paths {
+				if info, err := os.Stat(path); err == nil && info.IsDir() {
+					left = unix.Rmdir(path) != nil || left
+				}
+			}
+		}
+	}
+	return left
 }

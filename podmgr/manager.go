@@ -12,6 +12,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/minikubelet/minikubelet/cgroups"
@@ -254,6 +255,15 @@ func (m *Manager) update(ctx context.Context, pod *corev1.Pod) {
 			m.allocateResizes()
 		}
 		return
+	}
+	// What is told may be older than the end of the Pod's last worker, and the Pod be gone
+	// by now, or be a new one with the same UID, as Pods of manifests have it.
+	now := new(corev1.Pod)
+	switch err := m.cfg.Store.Get(Pods, pod.Namespace, pod.Name, now); {
+	case apierrors.IsNotFound(err) || err == nil && now.UID != pod.UID:
+		return
+	case err == nil:
+		pod = now
 	}
 	w := newWorker(m, pod)
 	w.ended = m.ends[pod.UID]

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"strconv"
 	"sync"
 	"time"
 
@@ -104,6 +105,10 @@ func newWorker(m *Manager, pod *corev1.Pod) *worker {
 func (w *worker) setPod(pod *corev1.Pod) {
 	w.mu.Lock()
 	old := w.desired
+	if revision(pod) < revision(old) { // told late, see Manager.update
+		w.mu.Unlock()
+		return
+	}
 	w.desired, w.pod = pod, withResources(pod, w.pod)
 	if sameResources(pod, w.pod) {
 		w.pending = nil
@@ -122,6 +127,12 @@ func (w *worker) setPod(pod *corev1.Pod) {
 		!equality.Semantic.DeepEqual(foreignConditions(&old.Status), foreignConditions(&pod.Status)) {
 		w.wakeUp()
 	}
+}
+
+// revision is the store's of an object, 0 for one that was never in it.
+func revision(pod *corev1.Pod) uint64 {
+	n, _ := strconv.ParseUint(pod.ResourceVersion, 10, 64)
+	return n
 }
 
 func sameLabels(a, b *corev1.Pod) bool {

@@ -41,14 +41,19 @@ type collector struct {
 	spaces  map[string]bool
 }
 
-// Collect collects garbage until ctx ends.
-func (s *Server) Collect(ctx context.Context) error {
+func newCollector(s *Server) *collector {
 	c := &collector{s: s, byResource: make(map[string]*kind)}
 	for _, k := range s.kinds {
 		if k.stores() {
 			c.byResource[k.name] = k
 		}
 	}
+	return c
+}
+
+// Collect collects garbage until ctx ends.
+func (s *Server) Collect(ctx context.Context) error {
+	c := newCollector(s)
 	var w *store.Watcher
 	defer func() { w.Close() }()
 	restart := func() error {

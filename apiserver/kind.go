@@ -51,6 +51,9 @@ type kind struct {
 	// review answers an object that is sent to be created by completing it: it is not
 	// stored. Kinds that have it can nothing but create.
 	review func(s *Server, r *http.Request, o store.Object) error
+	// instead is set for kinds of which there are no objects, since this node has no
+	// controller for them: what their user is to do instead.
+	instead string
 }
 
 // subresource declares what hangs below an object, like a Pod's log.
@@ -104,8 +107,10 @@ func (k *kind) groupResource() schema.GroupResource {
 }
 
 // stores tells whether the kind's objects are in the store; others are measured, are
-// answers to what is sent or are another kind's.
-func (k *kind) stores() bool { return k.measure == nil && k.review == nil && k.view == nil }
+// answers to what is sent, are another kind's or do not exist.
+func (k *kind) stores() bool {
+	return k.measure == nil && k.review == nil && k.view == nil && k.instead == ""
+}
 
 // declare completes a kind by its Go types.
 func declare[T, L any](k *kind) *kind {

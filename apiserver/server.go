@@ -109,7 +109,7 @@ func New(cfg Config) *Server {
 	}
 	s.toPods = newPodTransport(dialPod)
 	s.converters = make(map[schema.GroupVersionKind]managedfields.TypeConverter)
-	s.kinds = append(s.allKinds(), reviewKinds()...)
+	s.kinds = slices.Concat(s.allKinds(), controllerKinds(), reviewKinds())
 	if cfg.Stats != nil {
 		s.kinds = append(s.kinds, nodeMetricsKind(&s.cfg), podMetricsKind(&s.cfg))
 		s.endpoints = cfg.Stats.Endpoints()
@@ -247,6 +247,9 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request, k *kind, sub *
 	}
 	if !k.can(req.verb) {
 		return apierrors.NewMethodNotSupported(k.groupResource(), req.verb)
+	}
+	if err := k.writable(req.verb); err != nil {
+		return err
 	}
 	switch req.verb {
 	case "get":

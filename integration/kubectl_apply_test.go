@@ -50,7 +50,7 @@ func TestKubectlApply(t *testing.T) {
 		}
 	}
 	run("configmap/pre-a created", "", "apply", "-k", dir)
-	run("configmap/pre-a pruned", strings.ReplaceAll(config("1"), "app: x", "app: other"), "apply", "--prune", "-l", "app=other", "--prune-allowlist=core/v1/ConfigMap", "-f", "-")
+	run("configmap/pre-a pruned", strings.ReplaceAll(config("1"), "app: x", "app: other"), "apply", "--prune", "-l", "app=other", "-f", "-")
 	run("pod/ticker serverside-applied", ticker, "apply", "--server-side", "-f", "-")
 	run("pod/ticker serverside-applied", ticker, "apply", "--server-side", "-f", "-")
 	n.expect(`condition met`, "wait", "--for=condition=Ready", "pod/ticker", "--timeout=60s")

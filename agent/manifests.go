@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -56,10 +57,17 @@ type manifests struct {
 
 // manifestFile is what a file said when it was last readable.
 type manifestFile struct {
-	size    int64
-	changed time.Time
+	state   fileState
 	pods    []*corev1.Pod
 	objects []fileObject
+}
+
+// fileState differs when a file was written or replaced. It has the time of the inode's
+// change too, which nobody can set: a copy may keep the size and the content's time.
+type fileState struct {
+	inode            uint64
+	size             int64
+	written, changed unix.Timespec
 }
 
 func newManifests(dir, node string, s *store.Store, anew func(*corev1.Pod) bool, log *slog.Logger) *manifests {
@@ -79,9 +87,6 @@ func (m *manifests) run(ctx context.Context) error {
 		return fmt.Errorf("watch %s: %w", m.dir, err)
 	}
 	defer watcher.Close()
-	if err := watcher.Add(m.dir); err != nil {
-		return fmt.Errorf("watch %s: %w", m.dir, err)
-	}
 	gone := m.objectsGone(ctx)
 	quiet := time.NewTimer(0)
 	defer quiet.Stop()
@@ -99,13 +104,25 @@ func (m *manifests) run(ctx context.Context) error {
 		case <-gone:
 			quiet.Reset(0)
 		case <-quiet.C:
-			m.read()
-			if err := m.sync(); err != nil {
+			err := watcher.Add(m.dir) // again each time: it may be another directory of the same name
+			if err == nil {
+				err = m.look()
+			}
+			if err != nil {
 				m.log.Error("cannot bring the manifests into the store; it is tried again", "err", err)
 				quiet.Reset(time.Second)
 			}
 		}
 	}
+}
+
+// look makes the store as the directory's files say. When the directory cannot be
+// read, nothing is changed.
+func (m *manifests) look() error {
+	if err := m.read(); err != nil {
+		return err
+	}
+	return m.sync()
 }
 
 // objectsGone signals that a Pod or another object that may be from a file left
@@ -147,11 +164,10 @@ func isManifest(name string) bool {
 }
 
 // read reads the files that are new or changed and forgets those that are gone.
-func (m *manifests) read() {
+func (m *manifests) read() error {
 	list, err := os.ReadDir(m.dir)
 	if err != nil {
-		m.log.Error("cannot read the manifest directory; nothing is changed", "err", err)
-		return
+		return fmt.Errorf("manifest directory: %w", err)
 	}
 	there := make(map[string]bool)
 	for _, entry := range list {
@@ -173,21 +189,27 @@ func (m *manifests) read() {
 			delete(m.broken, path)
 		}
 	}
+	return nil
 }
 
 func (m *manifests) readFile(path string) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // the open of a named pipe would wait for its writer
 	if err != nil {
 		m.tell(path, err.Error())
 		return
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil || !info.Mode().IsRegular() {
-		m.tell(path, "not a regular file")
+	var stat unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &stat); err != nil {
+		m.tell(path, fmt.Sprintf("%s: %v", path, err))
 		return
 	}
-	if old, ok := m.good[path]; ok && !m.broken[path] && old.size == info.Size() && old.changed.Equal(info.ModTime()) {
+	if stat.Mode&unix.S_IFMT != unix.S_IFREG {
+		m.tell(path, path+": not a regular file")
+		return
+	}
+	state := fileState{stat.Ino, stat.Size, stat.Mtim, stat.Ctim}
+	if old, ok := m.good[path]; ok && !m.broken[path] && old.state == state {
 		return
 	}
 	loaded := api.Load(path, f, m.node)
@@ -202,7 +224,7 @@ func (m *manifests) readFile(path string) {
 		m.tell(path, strings.Join(lines, "\n"))
 		return
 	}
-	file := manifestFile{size: info.Size(), changed: info.ModTime()}
+	file := manifestFile{state: state}
 	for _, object := range loaded.Objects {
 		if object.Pod == nil {
 			file.objects = append(file.objects, fileObject{path, api.PodUID(m.node, path, object.Canonical), object})

@@ -266,13 +266,15 @@ func (m *manifests) staticPod(path string, object api.Object) *corev1.Pod {
 	return pod
 }
 
-// sync makes the store as the good files say.
+// sync makes the store as the good files say, in the order of their paths: of several Pods
+// that want the same of the node, the first one has it.
 func (m *manifests) sync() error {
 	stored, err := m.stored()
 	if err != nil {
 		return err
 	}
 	wanted := make(map[string]*corev1.Pod)
+	var order []string
 	paths := make([]string, 0, len(m.good))
 	for path := range m.good {
 		paths = append(paths, path)
@@ -287,6 +289,7 @@ func (m *manifests) sync() error {
 				continue
 			}
 			wanted[key] = pod
+			order = append(order, key)
 		}
 	}
 	for key, pod := range stored {
@@ -295,7 +298,8 @@ func (m *manifests) sync() error {
 		}
 	}
 	anew := m.anew
-	for key, pod := range wanted {
+	for _, key := range order {
+		pod := wanted[key]
 		if old := stored[key]; anew != nil && old != nil && old.Annotations[annotationSource] == "file" && anew(old) {
 			errs = append(errs, m.end(old, "the node's shutdown ended it; it starts anew"))
 			continue

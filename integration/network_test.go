@@ -175,27 +175,61 @@ func TestHostPorts(t *testing.T) {
 	url := "http://127.0.0.1:" + strconv.Itoa(port) + "/"
 	n.eventually("the mapped port answers", func() bool { return get(url) == "first" }, func() string { return get(url) })
 
-	n.apply("second.yaml", podOf("second", mapped("second", port)))
-	n.apply("third.yaml", podOf("third", mapped("third", taken)))
+	n.apply("second.yaml", podOf("second", mapped("second", taken)))
 	event := n.awaitEvent("second", "FailedCreatePodSandBox: ")
-	if !strings.Contains(event, strconv.Itoa(port)) || !strings.Contains(event, "default/first-n1") {
-		t.Errorf("event %q names not the port %d and its holder", event, port)
-	}
-	event = n.awaitEvent("third", "FailedCreatePodSandBox: ")
 	if !strings.Contains(event, strconv.Itoa(taken)) || !strings.Contains(event, "process "+strconv.Itoa(os.Getpid())) {
 		t.Errorf("event %q names not the port %d and its holder, process %d", event, taken, os.Getpid())
 	}
-	for _, name := range []string{"second", "third"} {
-		if pod := n.pods()[name]; pod.Status.Phase != corev1.PodPending || !waits(&pod, "web", "ContainerCreating") {
-			t.Errorf("%s, whose port is taken: %+v", name, pod.Status)
-		}
+	if pod := n.pods()["second"]; pod.Status.Phase != corev1.PodPending || !waits(&pod, "web", "ContainerCreating") {
+		t.Errorf("the Pod whose port is taken: %+v", pod.Status)
 	}
-	if got := get(url); got != "first" {
-		t.Errorf("the first Pod's port answers %q meanwhile", got)
-	}
-	n.remove("first.yaml")
 	_ = blocker.Close()
 	n.awaitRunning("second")
-	n.awaitRunning("third")
+	url = "http://127.0.0.1:" + strconv.Itoa(taken) + "/"
 	n.eventually("the port is the second Pod's", func() bool { return get(url) == "second" }, func() string { return get(url) })
+}
+
+// TestPortsOfOtherPods: a Pod that wants another one's port of the host fails, wherever it
+// comes from, and stays so; who has the port keeps it, also with the next agent.
+func TestPortsOfOtherPods(t *testing.T) {
+	kubectlPath(t)
+	n := newNode(t)
+	port := freePort(t)
+	wants := func(more string) string {
+		return apps(sh("web", forever, fmt.Sprintf("ports: [{containerPort: %d, hostPort: %d%s}]", port, port, more)))
+	}
+	n.apply("a.yaml", podOf("a", wants("")))
+	n.apply("b.yaml", podOf("b", wants("")))
+	n.start()
+	n.awaitRunning("a")
+	n.must(podOf("c", wants("")))
+	n.must(podOf("local", wants(", hostIP: 127.0.0.1")))
+	n.must(podOf("on-host", "hostNetwork: true", wants("")))
+	n.must(podOf("udp", wants(", protocol: UDP")))
+	refused := []string{"b", "c", "local", "on-host"}
+	for _, name := range refused {
+		p := n.awaitPhase(name, corev1.PodFailed)
+		if want := "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"; p.Status.Reason != "NodePorts" || p.Status.Message != want {
+			t.Errorf("%s: %s: %s", name, p.Status.Reason, p.Status.Message)
+		}
+		n.awaitEvent(name, "NodePorts: Predicate NodePorts failed: ")
+	}
+	n.expect(`c 0/1 NodePorts 0 \w+`, "get", "pod", "c")
+	before := map[string]corev1.Pod{"a": n.awaitRunning("a"), "udp": n.awaitRunning("udp")}
+	n.kill()
+	n.start()
+	for name, old := range before {
+		if p := n.awaitRunning(name); containerID(&p, "web") != containerID(&old, "web") {
+			t.Errorf("%s was restarted", name)
+		}
+	}
+	n.remove("a.yaml")
+	n.awaitGone("a")
+	for _, name := range refused {
+		if p := n.pods()[name]; p.Status.Phase != corev1.PodFailed {
+			t.Errorf("%s is %s", name, p.Status.Phase)
+		}
+	}
+	n.must(podOf("d", wants("")))
+	n.awaitRunning("d")
 }

@@ -35,7 +35,7 @@ func (n *Network) checkPorts(r Request, want []HostPort) error {
 	for _, p := range want {
 		mine := false
 		for _, m := range n.nat.mappings {
-			if !m.overlaps(p) || !n.isAttached(m) {
+			if !m.Overlaps(p) || !n.isAttached(m) {
 				continue
 			}
 			if m.UID != r.UID {
@@ -57,7 +57,7 @@ func (n *Network) checkPorts(r Request, want []HostPort) error {
 	for _, p := range fresh {
 		for table, ms := range others {
 			for _, m := range ms {
-				if m.overlaps(p) {
+				if m.Overlaps(p) {
 					return fmt.Errorf("%w: pod %s wants hostPort %s, which pod %s (%s) of another agent has (nftables table %s)", ErrPortTaken, r.label(), p, m.UID, m.IP, table)
 				}
 			}

@@ -29,14 +29,21 @@ func (p HostPort) String() string {
 	return fmt.Sprintf("%d/%s", p.Port, p.Protocol)
 }
 
-// HostPorts returns the hostPorts of a Pod: those of the app containers and of
-// the sidecars (init containers that restart always), which the scheduler
-// counts too. Other init containers have none, and neither has a Pod on the
-// host's network. Errors carry the field's path.
+// HostPorts returns the hostPorts of a Pod that have to be mapped: its Claims, but
+// none of a Pod on the host's network.
 func HostPorts(spec *corev1.PodSpec) ([]HostPort, error) {
 	if spec.HostNetwork {
 		return nil, nil
 	}
+	return Claims(spec)
+}
+
+// Claims returns the ports of the host that a Pod wants for itself: those of the app
+// containers and of the sidecars (init containers that restart always), which the
+// scheduler counts too. Other init containers have none. Those of a Pod on the host's
+// network are the ports that its containers say they listen on. Errors carry the field's
+// path.
+func Claims(spec *corev1.PodSpec) ([]HostPort, error) {
 	var all []HostPort
 	add := func(field string, ports []corev1.ContainerPort) error {
 		for i, p := range ports {
@@ -96,9 +103,9 @@ func (p HostPort) normal() (HostPort, error) {
 	return p, nil
 }
 
-// overlaps reports whether two mappings claim the same port: same protocol and
+// Overlaps reports whether two mappings claim the same port: same protocol and
 // number, and an address in common (Kubernetes' HostPortInfo.CheckConflict).
-func (p HostPort) overlaps(o HostPort) bool {
+func (p HostPort) Overlaps(o HostPort) bool {
 	return p.Protocol == o.Protocol && p.Port == o.Port &&
 		(!p.HostIP.IsValid() || !o.HostIP.IsValid() || p.HostIP == o.HostIP)
 }
@@ -142,7 +149,7 @@ next:
 			if o == p {
 				continue next
 			}
-			if o.overlaps(p) {
+			if o.Overlaps(p) {
 				return nil, fmt.Errorf("%w: hostPort %s is claimed twice by this Pod", ErrPortTaken, p)
 			}
 		}

@@ -170,7 +170,7 @@ func TestNormalPortsProperties(t *testing.T) {
 		}
 		for i, a := range got {
 			for _, b := range got[:i] {
-				if a.overlaps(b) {
+				if a.Overlaps(b) {
 					t.Fatalf("%v and %v overlap", a, b)
 				}
 			}

@@ -12,83 +12,120 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/minikubelet/minikubelet/cgroups"
+	"github.com/minikubelet/minikubelet/network"
 	"github.com/minikubelet/minikubelet/podmgr/plan"
 	"github.com/minikubelet/minikubelet/podmgr/pressure"
 	"github.com/minikubelet/minikubelet/runtime/spec"
 )
 
-// admitted are the effective requests of the Pods that have a place on the node.
-type admitted map[types.UID]corev1.ResourceList
+// place is what an admitted Pod has of the node: its effective requests and its ports
+// of the host.
+type place struct {
+	requests corev1.ResourceList
+	ports    []network.HostPort
+}
 
-// admit decides once for each Pod whether its effective requests fit into what is
-// left of the node, as the kubelet's admission does. A Pod that was started
-// before has its place already.
-func (w *worker) admit(ctx context.Context) {
+// placeOf is the place that a Pod needs. Ports that cannot be mapped are told of when
+// they are to be.
+func placeOf(pod *corev1.Pod) place {
+	ports, _ := network.Claims(&pod.Spec)
+	return place{requests: cgroups.EffectiveOf(pod).Requests, ports: ports}
+}
+
+// admitted are the places of the Pods that have one.
+type admitted map[types.UID]place
+
+// admit decides once for each Pod whether the node takes it, as the kubelet's admission
+// does. A Pod that was started before has its place already: in the store's words, or,
+// when an agent was killed before it could write them, in the runtime's. What is missing
+// for a critical Pod is returned: others could be ended for it. m.mu is held.
+func (m *Manager) admit(w *worker) (missing []pressure.Shortage) {
+	pod, started := w.pod, m.wasStarted(w.pod)
+	switch {
+	case pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed:
+		return nil
+	case !started && pod.DeletionTimestamp != nil:
+		return nil // it goes without ever having been here
+	case !started:
+		if w.refused, missing = m.refuses(pod); w.refused != nil {
+			return missing
+		}
+	}
+	m.take(pod)
+	return nil
+}
+
+// wasStarted says whether a Pod was admitted by an earlier agent.
+func (m *Manager) wasStarted(pod *corev1.Pod) bool {
+	return pod.Status.StartTime != nil || len(m.cfg.Runtime.Pod(string(pod.UID))) > 0
+}
+
+// refuses says why the node does not take the Pod, nil if it does, and all that is missing
+// if that is the reason. m.mu is held.
+func (m *Manager) refuses(pod *corev1.Pod) (why *plan.Refusal, missing []pressure.Shortage) {
+	if m.closing {
+		return &plan.Refusal{Reason: reasonNodeShutdown, Message: nodeShutdownMessage}, nil
+	}
+	if why, ok := pressure.Admits(m.conditions, pod, cgroups.QOSClass(pod)); !ok {
+		return &plan.Refusal{Reason: reasonEvicted, Message: why}, nil
+	}
+	if refusal := refusedSecurity(m.cfg.Node, pod); refusal != nil {
+		return refusal, nil
+	}
+	node, err := m.node()
+	if err != nil {
+		m.cfg.Log.Error("cannot read the node's object", "err", err)
+		return &plan.Refusal{Reason: "InvalidNodeInfo", Message: "Kubelet cannot get node info."}, nil
+	}
+	return m.unfit(node, pod)
+}
+
+// unfit is the part of refuses that looks at the node and at the other Pods. Of two reasons
+// a shortage is told, but to a critical Pod, which could end it.
+func (m *Manager) unfit(node *corev1.Node, pod *corev1.Pod) (why *plan.Refusal, missing []pressure.Shortage) {
+	wants := placeOf(pod)
+	short, missing := m.placed.shortage(m.cfg.Allocatable, wants.requests)
+	misplaced := misplaced(node, pod, m.placed.taken(wants.ports))
+	critical := pressure.Critical(pod)
+	switch {
+	case misplaced != nil && (short == nil || critical):
+		return misplaced, nil
+	case !critical:
+		return short, nil
+	}
+	return short, missing
+}
+
+// take gives a Pod its place. m.mu is held.
+func (m *Manager) take(pod *corev1.Pod) {
+	has := placeOf(pod)
+	m.placed[pod.UID] = has
+	if cgroups.QOSClass(pod) == corev1.PodQOSBurstable {
+		m.burstable[pod.UID] = amount(corev1.ResourceCPU, has.requests)
+		m.updateQOS()
+	}
+}
+
+// makeRoom ends other Pods for a critical one and takes their place.
+func (w *worker) makeRoom(ctx context.Context, missing []pressure.Shortage) {
 	w.mu.Lock()
-	pod, started := w.pod, w.pod.Status.StartTime != nil
+	pod := w.pod
 	w.mu.Unlock()
-	if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
+	err := w.m.preempt(ctx, pod, missing)
+	if ctx.Err() != nil {
 		return
 	}
-	var unfit *plan.Refusal
-	if !started {
-		node, err := w.m.node()
-		if err != nil {
-			w.log.Error("cannot read the node's object", "err", err)
-			unfit = &plan.Refusal{Reason: "InvalidNodeInfo", Message: "Kubelet cannot get node info."}
-		} else {
-			unfit = misplaced(node, pod)
-		}
-	}
-	refusal, missing := w.m.place(pod, started, unfit)
-	if len(missing) > 0 && pressure.Critical(pod) {
-		err := w.m.preempt(ctx, pod, missing)
-		switch {
-		case ctx.Err() != nil:
-			return
-		case err != nil:
-			refusal = &plan.Refusal{Reason: "UnexpectedAdmissionError", Message: "Unexpected error while attempting to recover from admission failure: " + err.Error()}
-		default:
-			refusal, _ = w.m.place(pod, true, nil)
-		}
+	var refusal *plan.Refusal
+	if err != nil {
+		refusal = &plan.Refusal{Reason: "UnexpectedAdmissionError", Message: "Unexpected error while attempting to recover from admission failure: " + err.Error()}
+	} else {
+		w.m.mu.Lock()
+		w.m.take(pod)
+		w.m.mu.Unlock()
 	}
 	w.mu.Lock()
 	w.refused = refusal
 	w.mu.Unlock()
-}
-
-// place gives a Pod its place, or the reason why there is none, with all that is
-// missing if that is the reason. unfit is why the node is none for the Pod: of two
-// reasons the shortage is told, but to a critical Pod, which could end it.
-func (m *Manager) place(pod *corev1.Pod, sure bool, unfit *plan.Refusal) (*plan.Refusal, []pressure.Shortage) {
-	requests := cgroups.EffectiveOf(pod).Requests
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if !sure {
-		if m.closing {
-			return &plan.Refusal{Reason: reasonNodeShutdown, Message: nodeShutdownMessage}, nil
-		}
-		if why, ok := pressure.Admits(m.conditions, pod, cgroups.QOSClass(pod)); !ok {
-			return &plan.Refusal{Reason: reasonEvicted, Message: why}, nil
-		}
-		if refusal := refusedSecurity(m.cfg.Node, pod); refusal != nil {
-			return refusal, nil
-		}
-		short, missing := refusal(m.cfg.Allocatable, m.placed, requests)
-		switch {
-		case unfit != nil && (short == nil || pressure.Critical(pod)):
-			return unfit, nil
-		case short != nil:
-			return short, missing
-		}
-	}
-	m.placed[pod.UID] = requests
-	if cgroups.QOSClass(pod) == corev1.PodQOSBurstable {
-		m.burstable[pod.UID] = amount(corev1.ResourceCPU, requests)
-		m.updateQOS()
-	}
-	m.allocateResizes() // of this Pod, when an earlier agent left one pending
-	return nil, nil
 }
 
 // refusedSecurity is why the node cannot give the Pod what its security context asks
@@ -114,9 +151,21 @@ func (m *Manager) updateQOS() {
 	}
 }
 
-// refusal compares with what is left beside placed. CPU is counted in thousandths,
+// taken says whether another Pod has one of the ports.
+func (placed admitted) taken(ports []network.HostPort) bool {
+	for _, other := range placed {
+		for _, p := range ports {
+			if slices.ContainsFunc(other.ports, p.Overlaps) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// shortage compares requests with what the Pods leave. CPU is counted in thousandths,
 // all else in units, as in the kubelet's messages. The first shortage is the reason.
-func refusal(allocatable corev1.ResourceList, placed admitted, requests corev1.ResourceList) (first *plan.Refusal, missing []pressure.Shortage) {
+func (placed admitted) shortage(allocatable, requests corev1.ResourceList) (first *plan.Refusal, missing []pressure.Shortage) {
 	short := func(name corev1.ResourceName, wanted, used, total int64) {
 		if wanted > total-used {
 			if first == nil {
@@ -136,7 +185,7 @@ func refusal(allocatable corev1.ResourceList, placed admitted, requests corev1.R
 		}
 		var used int64
 		for _, other := range placed {
-			used += amount(name, other)
+			used += amount(name, other.requests)
 		}
 		short(name, amount(name, requests), used, amount(name, corev1.ResourceList{name: capacity}))
 	}

@@ -108,10 +108,11 @@ func (m *Manager) allocateResizes() {
 // the others.
 func (m *Manager) allocateResize(w *worker) {
 	desired := w.desiredPod()
-	requests := cgroups.EffectiveOf(desired).Requests
+	wants := placeOf(desired)
+	requests := wants.requests
 	others := maps.Clone(m.placed)
 	delete(others, desired.UID)
-	if r, _ := refusal(m.cfg.Allocatable, others, requests); r != nil {
+	if r, _ := admitted(others).shortage(m.cfg.Allocatable, requests); r != nil {
 		pending := &plan.PendingResize{Desired: desired, Reason: corev1.PodReasonDeferred, Message: r.Message}
 		if name, total, over := beyond(m.cfg.Allocatable, requests); over {
 			pending.Reason = corev1.PodReasonInfeasible
@@ -120,7 +121,7 @@ func (m *Manager) allocateResize(w *worker) {
 		w.postpone(pending)
 		return
 	}
-	m.placed[desired.UID] = requests
+	m.placed[desired.UID] = wants
 	if _, ok := m.burstable[desired.UID]; ok {
 		m.burstable[desired.UID] = amount(corev1.ResourceCPU, requests)
 		m.updateQOS()

@@ -39,11 +39,15 @@ func (m *Manager) node() (*corev1.Node, error) {
 
 // misplaced is why the node is not one that the Pod may be on, in the kubelet's words;
 // nil when it is. Who placed the Pod does not matter: a Pod that names the node itself
-// was asked by no scheduler. Taints are not for Pods from manifests, and only those
-// that also evict (pkg/kubelet/lifecycle/predicate.go).
-func misplaced(node *corev1.Node, pod *corev1.Pod) *plan.Refusal {
+// was asked by no scheduler. portTaken: another Pod has one of its ports of the host.
+// Taints are not for Pods from manifests, and only those that also evict
+// (pkg/kubelet/lifecycle/predicate.go).
+func misplaced(node *corev1.Node, pod *corev1.Pod, portTaken bool) *plan.Refusal {
 	if fits, err := nodeaffinity.GetRequiredNodeAffinity(pod).Match(node); err != nil || !fits {
 		return predicate("NodeAffinity", "node(s) didn't match Pod's node affinity/selector")
+	}
+	if portTaken {
+		return portsTaken()
 	}
 	if pod.Annotations[annotationSource] != "" {
 		return nil
@@ -56,6 +60,11 @@ func misplaced(node *corev1.Node, pod *corev1.Pod) *plan.Refusal {
 		}
 	}
 	return nil
+}
+
+// portsTaken is why a Pod is refused whose port of the host another one has.
+func portsTaken() *plan.Refusal {
+	return predicate("NodePorts", "node(s) didn't have free ports for the requested pod ports")
 }
 
 func predicate(name, why string) *plan.Refusal {

@@ -3,11 +3,14 @@
 package podmgr
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	goruntime "runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -188,9 +191,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	for _, resource := range []string{ConfigMaps, Secrets, Claims} {
 		m.wg.Go(func() { m.watchObjects(ctx, resource, before) })
 	}
-	for _, pod := range pods {
-		m.update(ctx, pod)
-	}
+	m.update(ctx, m.inOrder(pods)...)
 	close(m.started)
 	err = m.watch(ctx, revision)
 	m.wait()
@@ -215,6 +216,20 @@ func (m *Manager) list() (map[types.UID]*corev1.Pod, uint64, error) {
 	return pods, revision, err
 }
 
+// inOrder puts those first that have their place on the node already, so that no new one
+// takes it, and of the others those that came first.
+func (m *Manager) inOrder(pods map[types.UID]*corev1.Pod) []*corev1.Pod {
+	place := func(pod *corev1.Pod) int {
+		if m.wasStarted(pod) {
+			return 0
+		}
+		return 1
+	}
+	return slices.SortedFunc(maps.Values(pods), func(a, b *corev1.Pod) int {
+		return cmp.Or(place(a)-place(b), a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(revision(a), revision(b)))
+	})
+}
+
 // watch hands changes of the store to the workers; when it falls behind it lists
 // again.
 func (m *Manager) watch(ctx context.Context, revision uint64) error {
@@ -230,9 +245,7 @@ func (m *Manager) watch(ctx context.Context, revision uint64) error {
 			}
 			w.Close()
 			w = m.cfg.Store.Watch(Pods, revision)
-			for _, pod := range pods {
-				m.update(ctx, pod)
-			}
+			m.update(ctx, m.inOrder(pods)...)
 		case err != nil:
 			return err
 		case e.Type != store.Deleted:
@@ -241,40 +254,52 @@ func (m *Manager) watch(ctx context.Context, revision uint64) error {
 	}
 }
 
-// update gives a Pod to its worker, a new one if need be.
-func (m *Manager) update(ctx context.Context, pod *corev1.Pod) {
-	if pod.Spec.NodeName == "" {
-		return
-	}
+// update gives Pods to their workers. Resizes wait until all of them have their places.
+func (m *Manager) update(ctx context.Context, pods ...*corev1.Pod) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	defer m.noteEnd(pod)
-	if w := m.workers[pod.UID]; w != nil {
-		w.setPod(pod)
-		if w.wantsResize() {
-			m.allocateResizes()
+	resizes := false
+	for _, pod := range pods {
+		if pod.Spec.NodeName == "" {
+			continue
 		}
-		return
+		w := m.workers[pod.UID]
+		if w != nil {
+			w.setPod(pod)
+		} else {
+			w = m.serve(ctx, pod)
+		}
+		resizes = resizes || w != nil && w.wantsResize()
+		m.noteEnd(pod)
 	}
+	if resizes {
+		m.allocateResizes()
+	}
+}
+
+// serve makes a worker for a Pod and lets it run; nil when the Pod is gone. m.mu is held.
+func (m *Manager) serve(ctx context.Context, pod *corev1.Pod) *worker {
 	// What is told may be older than the end of the Pod's last worker, and the Pod be gone
 	// by now, or be a new one with the same UID, as Pods of manifests have it.
 	now := new(corev1.Pod)
 	switch err := m.cfg.Store.Get(Pods, pod.Namespace, pod.Name, now); {
 	case apierrors.IsNotFound(err) || err == nil && now.UID != pod.UID:
-		return
+		return nil
 	case err == nil:
 		pod = now
 	}
 	w := newWorker(m, pod)
 	w.ended = m.ends[pod.UID]
 	m.workers[pod.UID] = w
+	missing := m.admit(w) // here, so that who comes first is asked first
 	m.wg.Go(func() {
-		w.run(ctx)
+		w.run(ctx, missing)
 		m.mu.Lock()
 		delete(m.workers, pod.UID)
 		m.mu.Unlock()
 		m.returned(ctx, pod)
 	})
+	return w
 }
 
 // returned looks whether a Pod came back while its worker was ending: a manifest

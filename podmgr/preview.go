@@ -13,6 +13,7 @@ import (
 
 	"github.com/minikubelet/minikubelet/cgroups"
 	"github.com/minikubelet/minikubelet/network"
+	"github.com/minikubelet/minikubelet/podmgr/plan"
 	"github.com/minikubelet/minikubelet/runtime"
 	"github.com/minikubelet/minikubelet/runtime/spec"
 	"github.com/minikubelet/minikubelet/volumes"
@@ -96,17 +97,29 @@ func PreviewPods(n NodeFacts, vols *volumes.Manager, pods []*corev1.Pod) []Previ
 	var out []Preview
 	for _, pod := range pods {
 		p := n.preview(vols, pod)
-		requests := cgroups.EffectiveOf(pod).Requests
-		if r := refusedSecurity(n.Node, pod); r != nil {
-			p.Refused = &PreviewRefusal{r.Reason, r.Message}
-		} else if r, _ := refusal(n.Allocatable, placed, requests); r != nil {
+		if r := n.refuses(placed, pod); r != nil {
 			p.Refused = &PreviewRefusal{r.Reason, r.Message}
 		} else {
-			placed[pod.UID] = requests
+			placed[pod.UID] = placeOf(pod)
 		}
 		out = append(out, p)
 	}
 	return out
+}
+
+// refuses says why the node would not take the Pod beside the others.
+func (n *NodeFacts) refuses(placed admitted, pod *corev1.Pod) *plan.Refusal {
+	if r := refusedSecurity(n.Node, pod); r != nil {
+		return r
+	}
+	wants := placeOf(pod)
+	if r, _ := placed.shortage(n.Allocatable, wants.requests); r != nil {
+		return r
+	}
+	if placed.taken(wants.ports) {
+		return portsTaken()
+	}
+	return nil
 }
 
 func (n *NodeFacts) preview(vols *volumes.Manager, pod *corev1.Pod) Preview {

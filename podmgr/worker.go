@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/minikubelet/minikubelet/podmgr/plan"
+	"github.com/minikubelet/minikubelet/podmgr/pressure"
 )
 
 // worker serves one Pod: observe, plan, act, report, sleep.
@@ -151,8 +152,9 @@ func (w *worker) wakeUp() {
 	}
 }
 
-// run works until the Pod is gone or ctx ends.
-func (w *worker) run(ctx context.Context) {
+// run works until the Pod is gone or ctx ends. missing is what the Pod, a critical one,
+// needs others to make room for.
+func (w *worker) run(ctx context.Context, missing []pressure.Shortage) {
 	acting, stop := outliving(ctx, stopBound)
 	defer stop()
 	var steps sync.WaitGroup
@@ -163,7 +165,9 @@ func (w *worker) run(ctx context.Context) {
 	if w.tokens != nil {
 		defer w.tokens.stop()
 	}
-	w.admit(ctx)
+	if len(missing) > 0 {
+		w.makeRoom(ctx, missing)
+	}
 	w.adopt(ctx)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()

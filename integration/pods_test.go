@@ -66,6 +66,14 @@ func status(p *corev1.Pod, name string) *corev1.ContainerStatus {
 	return nil
 }
 
+// restarts is how often one container was restarted; 0 while it has no status.
+func restarts(p *corev1.Pod, name string) int32 {
+	if s := status(p, name); s != nil {
+		return s.RestartCount
+	}
+	return 0
+}
+
 // running says whether a container runs, at least for the given time over.
 func running(p *corev1.Pod, name string, restarts int32) bool {
 	s := status(p, name)

@@ -77,7 +77,7 @@ func TestProbesOverTheNetwork(t *testing.T) {
 	} {
 		n.awaitEvent("remote", want)
 	}
-	n.awaitPod("remote", "its container was restarted", func(p *corev1.Pod) bool { return status(p, "killed").RestartCount > 0 })
+	n.awaitPod("remote", "its container was restarted", func(p *corev1.Pod) bool { return restarts(p, "killed") > 0 })
 	remove(t, dir+"/sick")
 	n.awaitPod("remote", "all are ready again", func(p *corev1.Pod) bool {
 		return isReady(p, "redirected") && isReady(p, "secure") && isReady(p, "connected") && isReady(p, "rpc") && running(p, "killed", 1)

@@ -78,7 +78,7 @@ spec:
   volumes: [{name: v, emptyDir: {}}]
 `)
 	pod := n.awaitPod("live", "both were restarted", func(p *corev1.Pod) bool {
-		return status(p, "web").RestartCount > 0 && status(p, "slow").RestartCount > 0
+		return restarts(p, "web") > 0 && restarts(p, "slow") > 0
 	})
 	if c := status(&pod, "other"); c.RestartCount != 0 {
 		t.Errorf("the other container: %+v", c)

@@ -52,7 +52,7 @@ func TestRestartPolicies(t *testing.T) {
 	}
 	// The back-off passes, the count goes on, and the next one is longer.
 	pod := n.awaitPod("always1", "has the second restart behind it", func(p *corev1.Pod) bool {
-		return status(p, "app").RestartCount == 2 && waits(p, "app", "CrashLoopBackOff")
+		return restarts(p, "app") == 2 && waits(p, "app", "CrashLoopBackOff")
 	})
 	if got, want := status(&pod, "app").State.Waiting.Message, "back-off 20s restarting failed container=app pod="+pod.Name+"_default("+string(pod.UID)+")"; got != want {
 		t.Errorf("message %q, want %q", got, want)

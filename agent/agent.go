@@ -205,10 +205,13 @@ func (a *Agent) openStore(context.Context) error {
 	return nil
 }
 
-func (a *Agent) openImages(context.Context) error {
+func (a *Agent) openImages(ctx context.Context) error {
 	var err error
 	a.images, err = image.New(image.Config{Client: a.engine.Client(), Namespace: a.cfg.ContainerdNamespace, Logger: a.log})
 	if err != nil {
+		return err
+	}
+	if err := a.images.DropAbandoned(ctx); err != nil {
 		return err
 	}
 	if a.cfg.RegistryAuth != "" {

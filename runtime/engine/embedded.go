@@ -22,7 +22,6 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/pkg/timeout"
 	"github.com/containerd/containerd/v2/plugins"
-	"github.com/containerd/errdefs"
 	ctdlog "github.com/containerd/log"
 	"github.com/containerd/plugin"
 	"github.com/containerd/plugin/registry"
@@ -107,9 +106,6 @@ func Embedded(ctx context.Context, cfg Config) (_ *Engine, err error) {
 		return nil, fmt.Errorf("shim manager: %w", err)
 	}
 	half.drop(ctx, shims.(*runtimev2.ShimManager))
-	if err := dropLeases(namespaces.WithNamespace(ctx, cfg.Namespace), client); err != nil {
-		return nil, err
-	}
 	bundles := filepath.Join(tasks, cfg.Namespace)
 	return &Engine{
 		client: client, namespace: cfg.Namespace, shims: shims.(*runtimev2.ShimManager), exits: exits, stop: stop,
@@ -140,21 +136,6 @@ func newClient(ic *plugin.InitContext, db *metadata.DB) (*containerd.Client, err
 		containerd.WithTransferService(c.TransferService()),
 		containerd.WithMountManager(c.MountManager()),
 	))
-}
-
-// dropLeases ends the leases of an engine that was killed: nobody will, before
-// they expire, and they keep half-unpacked images.
-func dropLeases(ctx context.Context, client *containerd.Client) error {
-	list, err := client.LeasesService().List(ctx)
-	if err != nil {
-		return fmt.Errorf("list leases: %w", err)
-	}
-	for _, lease := range list {
-		if err := client.LeasesService().Delete(ctx, lease); err != nil && !errdefs.IsNotFound(err) {
-			return fmt.Errorf("end the lease %s of an earlier agent: %w", lease.ID, err)
-		}
-	}
-	return nil
 }
 
 func (c Config) check() error {

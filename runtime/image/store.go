@@ -79,9 +79,14 @@ func (s *Store) content() content.Store           { return s.client.ContentStore
 func (s *Store) records() images.Store            { return s.client.ImageService() }
 func (s *Store) snapshots() snapshots.Snapshotter { return s.client.SnapshotService(s.snapshotter) }
 
-// lease keeps what is being written from containerd's garbage collector until release, or for a day after a crash.
+// leaseLabel marks the leases of a Store: others in the namespace are not ours to end.
+const leaseLabel = "minikubelet/image"
+
+// lease keeps what is being written from containerd's garbage collector until release or, after a crash, until DropAbandoned, at
+// most for a day.
 func (s *Store) lease(ctx context.Context) (context.Context, leases.Lease, func(), error) {
-	l, err := s.client.LeasesService().Create(ctx, leases.WithRandomID(), leases.WithExpiration(24*time.Hour))
+	l, err := s.client.LeasesService().Create(ctx, leases.WithRandomID(), leases.WithExpiration(24*time.Hour),
+		leases.WithLabels(map[string]string{leaseLabel: "transfer"}))
 	if err != nil {
 		return ctx, l, nil, fmt.Errorf("create a lease: %w", err)
 	}
@@ -95,6 +100,26 @@ func (s *Store) release(ctx context.Context, l leases.Lease, opts ...leases.Dele
 	if err := s.client.LeasesService().Delete(ctx, l, opts...); err != nil && !errdefs.IsNotFound(err) {
 		s.log.Warn("a lease on image content stays until it expires", "lease", l.ID, "error", err)
 	}
+}
+
+// DropAbandoned lets go of what a process that was killed had pulled or unpacked in part, and waits until it is removed. It must be
+// called before this or any other process begins a pull or an import in the namespace: theirs would be lost as well.
+func (s *Store) DropAbandoned(ctx context.Context) error {
+	ctx = s.within(ctx)
+	abandoned, err := s.client.LeasesService().List(ctx, fmt.Sprintf("labels.%q", leaseLabel))
+	if err != nil {
+		return fmt.Errorf("list leases: %w", err)
+	}
+	for i, l := range abandoned {
+		var opts []leases.DeleteOpt
+		if i == len(abandoned)-1 {
+			opts = append(opts, leases.SynchronousDelete)
+		}
+		if err := s.client.LeasesService().Delete(ctx, l, opts...); err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("end the lease %s of an earlier process: %w", l.ID, err)
+		}
+	}
+	return nil
 }
 
 // put creates the image's record or points it to new content. Labels on it are kept unless replaced.

@@ -16,9 +16,11 @@ import (
 
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/errdefs"
 	"github.com/containerd/typeurl/v2"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -339,6 +341,39 @@ func TestPutKeepsLabels(t *testing.T) {
 	record, err := s.put(ctx, "a", target, map[string]string{"l": "2"})
 	if err != nil || record.Labels["k"] != "1" || record.Labels["l"] != "2" {
 		t.Errorf("%v, %v", record.Labels, err)
+	}
+}
+
+// What a killed process had begun goes; what somebody else keeps in the namespace stays.
+func TestDropAbandoned(t *testing.T) {
+	s, ctx := newStore(t, Limits{})
+	write := func(ctx context.Context, data string) digest.Digest {
+		t.Helper()
+		desc := ocispec.Descriptor{Digest: digest.FromString(data), Size: int64(len(data))}
+		if err := content.WriteBlob(ctx, s.content(), data, strings.NewReader(data), desc); err != nil {
+			t.Fatal(err)
+		}
+		return desc.Digest
+	}
+	ours, _, _, err := s.lease(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	half := write(ours, "half an image")
+	foreign, err := s.client.LeasesService().Create(ctx, leases.WithID("foreign"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := write(leases.WithLease(ctx, foreign.ID), "somebody's")
+
+	if err := s.DropAbandoned(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.content().Info(ctx, half); !errdefs.IsNotFound(err) {
+		t.Errorf("half an image: %v", err)
+	}
+	if _, err := s.content().Info(ctx, kept); err != nil {
+		t.Errorf("another's content: %v", err)
 	}
 }
 

@@ -10,19 +10,21 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/minikubelet/minikubelet/podmgr/plan"
 	"github.com/minikubelet/minikubelet/store"
 )
 
+// statusRetry is after how long a status that could not be written is tried again.
+const statusRetry = 5 * time.Second
+
 // statusWriter brings a Pod's newest status into the store, off the worker's
 // path: a write waits for the disk, and the next container's start need not.
 // Statuses that are overtaken before they are written are skipped.
 type statusWriter struct {
-	store           *store.Store
-	namespace, name string
-	uid             string
-	log             *slog.Logger
+	write func(*corev1.PodStatus) error
+	log   *slog.Logger
 
 	mu   sync.Mutex
 	next *corev1.PodStatus
@@ -33,9 +35,11 @@ type statusWriter struct {
 }
 
 func newStatusWriter(s *store.Store, pod *corev1.Pod, log *slog.Logger) *statusWriter {
+	namespace, name, uid := pod.Namespace, pod.Name, pod.UID
 	sw := &statusWriter{
-		store: s, namespace: pod.Namespace, name: pod.Name, uid: string(pod.UID), log: log,
-		kick: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
+		write: func(status *corev1.PodStatus) error { return writeStatus(s, namespace, name, uid, status) },
+		log:   log,
+		kick:  make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
 	}
 	go sw.run()
 	return sw
@@ -61,31 +65,36 @@ func (sw *statusWriter) stop() {
 
 func (sw *statusWriter) run() {
 	defer close(sw.done)
+	var again <-chan time.Time
 	for {
 		select {
 		case <-sw.kick:
-			sw.flush()
+		case <-again:
 		case <-sw.quit:
 			sw.flush()
 			return
 		}
+		again = nil
+		if !sw.flush() {
+			again = time.After(statusRetry)
+		}
 	}
 }
 
-// flush writes the newest status. A full disk or a damaged file is logged and
-// tried again with the next status: Pods go on running.
-func (sw *statusWriter) flush() {
+// flush writes the newest status and tells whether none is left. A full disk or a
+// damaged file is logged: Pods go on running.
+func (sw *statusWriter) flush() bool {
 	for range 3 {
 		sw.mu.Lock()
 		status := sw.next
 		sw.next = nil
 		sw.mu.Unlock()
 		if status == nil {
-			return
+			return true
 		}
 		err := sw.write(status)
 		if err == nil || apierrors.IsNotFound(err) {
-			return
+			return true
 		}
 		sw.mu.Lock()
 		if sw.next == nil {
@@ -97,18 +106,19 @@ func (sw *statusWriter) flush() {
 			time.Sleep(50 * time.Millisecond)
 		}
 	}
+	return false
 }
 
-func (sw *statusWriter) write(status *corev1.PodStatus) error {
+func writeStatus(s *store.Store, namespace, name string, uid types.UID, status *corev1.PodStatus) error {
 	var pod corev1.Pod
-	if err := sw.store.Get(Pods, sw.namespace, sw.name, &pod); err != nil {
+	if err := s.Get(Pods, namespace, name, &pod); err != nil {
 		return err
 	}
-	if string(pod.UID) != sw.uid {
+	if pod.UID != uid {
 		return nil // a new Pod of the same name
 	}
 	pod.Status = withForeignConditions(*status, &pod.Status)
-	return sw.store.Update(Pods, &pod)
+	return s.Update(Pods, &pod)
 }
 
 // foreignConditions are those that others set, through pods/status: readiness gates

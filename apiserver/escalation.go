@@ -9,6 +9,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/minikubelet/minikubelet/apiserver/rbac"
 	"github.com/minikubelet/minikubelet/store"
@@ -93,6 +94,7 @@ func sameRights(o, old store.Object) bool {
 		o.SetFinalizers(nil)
 		o.SetManagedFields(nil)
 		o.SetResourceVersion("")
+		o.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{}) // protobuf has it beside the object
 	}
 	return apiequality.Semantic.DeepEqual(a, b)
 }

@@ -206,7 +206,7 @@ func (d *decoded) decode(value any) string {
 		d.Pod = new(corev1.Pod)
 	default:
 		if d.Kind = manifestKind(apiVersion, kind); d.Kind == nil {
-			return fmt.Sprintf("kind %s (%s) is not supported: manifests hold Pod, ConfigMap, Secret, Namespace, PersistentVolume, PersistentVolumeClaim (v1) and StorageClass (storage.k8s.io/v1), alone or in a List (v1)", kind, apiVersion)
+			return fmt.Sprintf("kind %s (%s) is not supported: manifests hold Pod, ConfigMap, Secret, Namespace, PersistentVolume, PersistentVolumeClaim (v1), ClusterTrustBundle (certificates.k8s.io/v1beta1) and StorageClass (storage.k8s.io/v1), alone or in a List (v1)", kind, apiVersion)
 		}
 		d.Other = d.Kind.New()
 	}

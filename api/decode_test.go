@@ -84,13 +84,13 @@ func TestDecodeProblems(t *testing.T) {
 		{"null", "null\n", []string{"f: document 1, line 1: is null: expected a Pod"}},
 		{"no kind", "metadata: {name: a}\n", []string{"f: document 1, line 1: apiVersion and kind are required: expected apiVersion: v1 and kind: Pod"}},
 		{"kinds", "apiVersion: apps/v1\nkind: Deployment\n---\napiVersion: v2\nkind: Pod\n", []string{
-			"f: document 1, line 1: kind Deployment (apps/v1) is not supported: manifests hold Pod, ConfigMap, Secret, Namespace, PersistentVolume, PersistentVolumeClaim (v1) and StorageClass (storage.k8s.io/v1), alone or in a List (v1)",
-			"f: document 2, line 4: kind Pod (v2) is not supported: manifests hold Pod, ConfigMap, Secret, Namespace, PersistentVolume, PersistentVolumeClaim (v1) and StorageClass (storage.k8s.io/v1), alone or in a List (v1)",
+			"f: document 1, line 1: kind Deployment (apps/v1) is not supported: manifests hold Pod, ConfigMap, Secret, Namespace, PersistentVolume, PersistentVolumeClaim (v1), ClusterTrustBundle (certificates.k8s.io/v1beta1) and StorageClass (storage.k8s.io/v1), alone or in a List (v1)",
+			"f: document 2, line 4: kind Pod (v2) is not supported: manifests hold Pod, ConfigMap, Secret, Namespace, PersistentVolume, PersistentVolumeClaim (v1), ClusterTrustBundle (certificates.k8s.io/v1beta1) and StorageClass (storage.k8s.io/v1), alone or in a List (v1)",
 		}},
 		{"kind in a list", "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Service\n", []string{
-			"f: document 1, item 0, line 4: kind Service (v1) is not supported: manifests hold Pod, ConfigMap, Secret, Namespace, PersistentVolume, PersistentVolumeClaim (v1) and StorageClass (storage.k8s.io/v1), alone or in a List (v1)",
+			"f: document 1, item 0, line 4: kind Service (v1) is not supported: manifests hold Pod, ConfigMap, Secret, Namespace, PersistentVolume, PersistentVolumeClaim (v1), ClusterTrustBundle (certificates.k8s.io/v1beta1) and StorageClass (storage.k8s.io/v1), alone or in a List (v1)",
 		}},
-		{"items that are no list", "apiVersion: v1\nkind: List\nitems: 3\n", []string{"f: document 1, line 1: kind List (v1) is not supported: manifests hold Pod, ConfigMap, Secret, Namespace, PersistentVolume, PersistentVolumeClaim (v1) and StorageClass (storage.k8s.io/v1), alone or in a List (v1)"}},
+		{"items that are no list", "apiVersion: v1\nkind: List\nitems: 3\n", []string{"f: document 1, line 1: kind List (v1) is not supported: manifests hold Pod, ConfigMap, Secret, Namespace, PersistentVolume, PersistentVolumeClaim (v1), ClusterTrustBundle (certificates.k8s.io/v1beta1) and StorageClass (storage.k8s.io/v1), alone or in a List (v1)"}},
 		{"everything at once", small("a") + "    imagePullPolice: Never\n    Image: x\n    tty: 1\n    ports:\n    - containerPort: \"80\"\n    - {containerPort: 99999999999, hostPort: 1.5}\n    resources: {limits: {cpu: ten}}\n    command: sh\n    env: {A: b}\n  nodeSelector: {a: true}\n", []string{
 			`f: document 1, line 9: spec.containers[0].imagePullPolice: unknown field (did you mean "imagePullPolicy"?)`,
 			`f: document 1, line 10: spec.containers[0].Image: unknown field (did you mean "image"?)`,

@@ -36,7 +36,7 @@ const (
 	noScheduler = "there is one node and no scheduler"
 	mustMatch   = "Pods over the API wait until the node matches; from manifests, or with a nodeName, they fail with NodeAffinity"
 	noClaims    = "dynamic resource allocation needs a cluster"
-	noBundles   = "no signer of certificates runs on this node; use a Secret or a ConfigMap"
+	noSigner    = "no signer of certificates runs on this node; use a Secret or a ConfigMap"
 	noVolume    = "this volume type is not offered yet; use emptyDir or hostPath"
 	noBlock     = "block devices are not offered; use volumeMounts and volumeMode Filesystem"
 	gone        = "removed from Kubernetes"
@@ -216,8 +216,8 @@ var fields = []rule{
 	{path: "spec.volumes[].projected.sources[].secret", level: Supported},
 	{path: "spec.volumes[].projected.sources[].downwardAPI", level: Supported},
 	{path: "spec.volumes[].projected.sources[].serviceAccountToken", level: Supported},
-	{path: "spec.volumes[].projected.sources[].clusterTrustBundle", level: Refused, note: noBundles},
-	{path: "spec.volumes[].projected.sources[].podCertificate", level: Refused, note: noBundles},
+	{path: "spec.volumes[].projected.sources[].clusterTrustBundle", level: Supported},
+	{path: "spec.volumes[].projected.sources[].podCertificate", level: Refused, note: noSigner},
 	{path: "spec.volumes[].image", level: Supported, note: "images; an OCI artifact that is no image cannot be unpacked"},
 	{path: "spec.volumes[].persistentVolumeClaim", level: Supported, note: "file systems on PersistentVolumes of the types hostPath and local; the class local-path makes them"},
 	{path: "spec.volumes[].ephemeral", level: Supported},

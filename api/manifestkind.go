@@ -3,10 +3,12 @@
 package api
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
 
+	certificatesv1beta1 "k8s.io/api/certificates/v1beta1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -24,8 +26,8 @@ type Meta interface {
 // ManifestKind is a kind, besides Pods, that manifests may hold: what Pods need
 // to run.
 type ManifestKind struct {
-	// Group is that of the API, empty for the core one. The version is v1.
-	Group string
+	// Group is that of the API, empty for the core one, and Version is empty for v1.
+	Group, Version string
 	// Resource is its name in paths and in the store, like configmaps.
 	Resource, Kind string
 	Namespaced     bool
@@ -43,6 +45,8 @@ func ManifestKinds() []ManifestKind {
 		{Resource: "namespaces", Kind: "Namespace", New: func() Meta { return new(corev1.Namespace) }, Rules: NamespaceRules()},
 		{Resource: "configmaps", Kind: "ConfigMap", Namespaced: true, New: func() Meta { return new(corev1.ConfigMap) }, Rules: ConfigMapRules()},
 		{Resource: "secrets", Kind: "Secret", Namespaced: true, New: func() Meta { return new(corev1.Secret) }, Rules: SecretRules(), secret: true},
+		{Group: certificatesv1beta1.GroupName, Version: "v1beta1", Resource: "clustertrustbundles", Kind: "ClusterTrustBundle",
+			New: func() Meta { return new(certificatesv1beta1.ClusterTrustBundle) }, Rules: ClusterTrustBundleRules()},
 		{Group: storagev1.GroupName, Resource: "storageclasses", Kind: "StorageClass", New: func() Meta { return new(storagev1.StorageClass) }, Rules: StorageClassRules()},
 		{Resource: "persistentvolumes", Kind: "PersistentVolume", New: func() Meta { return new(corev1.PersistentVolume) }, Rules: PersistentVolumeRules(), keep: keepVolume},
 		{Resource: "persistentvolumeclaims", Kind: "PersistentVolumeClaim", Namespaced: true, New: func() Meta { return new(corev1.PersistentVolumeClaim) },
@@ -61,14 +65,18 @@ func manifestKind(apiVersion, kind string) *ManifestKind {
 	return nil
 }
 
-// GroupResource is the kind's name for kubectl: with its group, unless that is the
-// core one.
+// GroupResource is the kind's name for kubectl: with its version, unless that is v1,
+// and its group, unless that is the core one.
 func (k *ManifestKind) GroupResource() string {
-	return schema.GroupResource{Group: k.Group, Resource: k.Resource}.String()
+	resource := k.Resource
+	if k.Version != "" {
+		resource += "." + k.Version
+	}
+	return schema.GroupResource{Group: k.Group, Resource: resource}.String()
 }
 
 func (k *ManifestKind) groupVersion() schema.GroupVersion {
-	return schema.GroupVersion{Group: k.Group, Version: "v1"}
+	return schema.GroupVersion{Group: k.Group, Version: cmp.Or(k.Version, "v1")}
 }
 
 // complete defaults an object.

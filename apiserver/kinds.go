@@ -6,7 +6,7 @@ package apiserver
 // its own and a name here.
 func (s *Server) allKinds() []*kind {
 	return []*kind{
-		clusterRoleBindingKind(), clusterRoleKind(), configMapKind(), endpointSliceKind(), endpointsKind(), eventKind(), leaseKind(), newEventKind(),
+		clusterRoleBindingKind(), clusterRoleKind(), clusterTrustBundleKind(), configMapKind(), endpointSliceKind(), endpointsKind(), eventKind(), leaseKind(), newEventKind(),
 		limitRangeKind(), namespaceKind(s), nodeKind(), persistentVolumeClaimKind(), persistentVolumeKind(), podKind(s),
 		podTemplateKind(), priorityClassKind(s), resourceQuotaKind(), roleBindingKind(), roleKind(), runtimeClassKind(), secretKind(),
 		serviceAccountKind(), serviceKind(), storageClassKind(),

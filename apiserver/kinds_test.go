@@ -20,7 +20,12 @@ import (
 
 // samples has one object of each kind that clients may make, and the beginning of
 // its row.
-func samples() map[string][2]string {
+func samples(t *testing.T) map[string][2]string {
+	t.Helper()
+	bundle, err := json.Marshal(someCA(t))
+	if err != nil {
+		t.Fatal(err)
+	}
 	return map[string][2]string{
 		"/apis/rbac.authorization.k8s.io/v1/clusterrolebindings": {`{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRoleBinding","metadata":{"name":"x"},
 			"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"r"},"subjects":[{"kind":"User","name":"u"},{"kind":"ServiceAccount","name":"s","namespace":"n"}]}`, "x ClusterRole/r 0s u  n/s"},
@@ -43,6 +48,7 @@ func samples() map[string][2]string {
 		"/api/v1/namespaces/default/persistentvolumeclaims":           {`{"apiVersion":"v1","kind":"PersistentVolumeClaim","metadata":{"name":"x"},"spec":{"accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"1Gi"}}}}`, "x Pending     <unset> 0s Filesystem"},
 		"/apis/storage.k8s.io/v1/storageclasses":                      {`{"apiVersion":"storage.k8s.io/v1","kind":"StorageClass","metadata":{"name":"x"},"provisioner":"p"}`, "x p Delete Immediate false 0s"},
 		"/apis/node.k8s.io/v1/runtimeclasses":                         {`{"apiVersion":"node.k8s.io/v1","kind":"RuntimeClass","metadata":{"name":"x"},"handler":"runc"}`, "x runc 0s"},
+		"/apis/certificates.k8s.io/v1beta1/clustertrustbundles":       {`{"apiVersion":"certificates.k8s.io/v1beta1","kind":"ClusterTrustBundle","metadata":{"name":"x"},"spec":{"trustBundle":` + string(bundle) + `}}`, "x <none>"},
 		"/apis/scheduling.k8s.io/v1/priorityclasses":                  {`{"apiVersion":"scheduling.k8s.io/v1","kind":"PriorityClass","metadata":{"name":"x"},"value":7}`, "x 7 false 0s PreemptLowerPriority"},
 	}
 }
@@ -52,7 +58,7 @@ func samples() map[string][2]string {
 func TestEveryKindIsServed(t *testing.T) {
 	b := newBench(t)
 	b.space("default")
-	for path, sample := range samples() {
+	for path, sample := range samples(t) {
 		code, _, body := b.do("POST", path, sample[0], "Content-Type", "application/json")
 		if code != 201 {
 			t.Errorf("%s: %d %s", path, code, body)

@@ -8,6 +8,10 @@ package apiserver
 // keys, a structure that is atomic, a key's default.
 func mergeTypes() map[string]mergeType {
 	return map[string]mergeType{
+		"k8s.io/api/certificates/v1beta1.CertificateSigningRequestSpec.groups":               {list: "atomic"},
+		"k8s.io/api/certificates/v1beta1.CertificateSigningRequestSpec.usages":               {list: "atomic"},
+		"k8s.io/api/certificates/v1beta1.CertificateSigningRequestStatus.conditions":         {list: "map", keys: []string{"type"}},
+		"k8s.io/api/certificates/v1beta1.PodCertificateRequestStatus.conditions":             {list: "map", keys: []string{"type"}},
 		"k8s.io/api/core/v1.AvoidPods.preferAvoidPods":                                       {list: "atomic"},
 		"k8s.io/api/core/v1.AzureDiskVolumeSource.fsType":                                    {standard: "ext4"},
 		"k8s.io/api/core/v1.Capabilities.add":                                                {list: "atomic"},

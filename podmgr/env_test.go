@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	certificatesv1beta1 "k8s.io/api/certificates/v1beta1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,24 +23,38 @@ import (
 type fakeObjects struct {
 	maps    map[string]*corev1.ConfigMap
 	secrets map[string]*corev1.Secret
+	bundles []*certificatesv1beta1.ClusterTrustBundle
 }
 
-func gone(kind, name string) error {
-	return absent(kind, name, apierrors.NewNotFound(schema.GroupResource{Resource: kind + "s"}, name))
+func gone(kind schema.GroupResource, name string) error {
+	return absent(kind, name, apierrors.NewNotFound(kind, name))
 }
 
 func (f fakeObjects) configMap(namespace, name string) (*corev1.ConfigMap, error) {
 	if o := f.maps[name]; o != nil && namespace == "ns" {
 		return o, nil
 	}
-	return &corev1.ConfigMap{}, gone("configmap", name)
+	return &corev1.ConfigMap{}, gone(corev1.Resource("configmap"), name)
 }
 
 func (f fakeObjects) secret(namespace, name string) (*corev1.Secret, error) {
 	if o := f.secrets[name]; o != nil && namespace == "ns" {
 		return o, nil
 	}
-	return &corev1.Secret{}, gone("secret", name)
+	return &corev1.Secret{}, gone(corev1.Resource("secret"), name)
+}
+
+func (f fakeObjects) trustBundle(name string) (*certificatesv1beta1.ClusterTrustBundle, error) {
+	for _, b := range f.bundles {
+		if b.Name == name {
+			return b, nil
+		}
+	}
+	return nil, gone(certificatesv1beta1.Resource("clustertrustbundle"), name)
+}
+
+func (f fakeObjects) trustBundles() ([]*certificatesv1beta1.ClusterTrustBundle, error) {
+	return slices.Clone(f.bundles), nil
 }
 
 func someObjects() fakeObjects {

@@ -188,7 +188,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	m.wg.Go(func() { m.prober.serve(ctx) })
 	m.wg.Go(func() { m.watchPressure(ctx) })
 	m.wg.Go(func() { m.collectEnded(ctx) })
-	for _, resource := range []string{ConfigMaps, Secrets, Claims} {
+	for _, resource := range []string{ConfigMaps, Secrets, TrustBundles, Claims} {
 		m.wg.Go(func() { m.watchObjects(ctx, resource, before) })
 	}
 	m.update(ctx, m.inOrder(pods)...)

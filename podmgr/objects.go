@@ -5,6 +5,7 @@ package podmgr
 import (
 	"errors"
 
+	certificatesv1beta1 "k8s.io/api/certificates/v1beta1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -18,6 +19,14 @@ import (
 type objects interface {
 	configMap(namespace, name string) (*corev1.ConfigMap, error)
 	secret(namespace, name string) (*corev1.Secret, error)
+}
+
+// volumeObjects reads those that volumes show.
+type volumeObjects interface {
+	objects
+	trustBundle(name string) (*certificatesv1beta1.ClusterTrustBundle, error)
+	// trustBundles are all there are.
+	trustBundles() ([]*certificatesv1beta1.ClusterTrustBundle, error)
 }
 
 // missingError says that an object, or a key of one, is not there. Only a change of
@@ -50,20 +59,35 @@ type storeObjects struct{ store *store.Store }
 
 func (o storeObjects) configMap(namespace, name string) (*corev1.ConfigMap, error) {
 	var out corev1.ConfigMap
-	return &out, absent("configmap", name, o.store.Get(ConfigMaps, namespace, name, &out))
+	return &out, absent(corev1.Resource("configmap"), name, o.store.Get(ConfigMaps, namespace, name, &out))
 }
 
 func (o storeObjects) secret(namespace, name string) (*corev1.Secret, error) {
 	var out corev1.Secret
-	return &out, absent("secret", name, o.store.Get(Secrets, namespace, name, &out))
+	return &out, absent(corev1.Resource("secret"), name, o.store.Get(Secrets, namespace, name, &out))
+}
+
+func (o storeObjects) trustBundle(name string) (*certificatesv1beta1.ClusterTrustBundle, error) {
+	var out certificatesv1beta1.ClusterTrustBundle
+	return &out, absent(certificatesv1beta1.Resource("clustertrustbundle"), name, o.store.Get(TrustBundles, "", name, &out))
+}
+
+func (o storeObjects) trustBundles() ([]*certificatesv1beta1.ClusterTrustBundle, error) {
+	var out []*certificatesv1beta1.ClusterTrustBundle
+	_, err := o.store.List(TrustBundles, "", func(data store.Data) error {
+		b := new(certificatesv1beta1.ClusterTrustBundle)
+		out = append(out, b)
+		return data.Into(b)
+	})
+	return out, err
 }
 
 // absent says it as the kubelet does, which names the resource in the singular.
-func absent(kind, name string, err error) error {
+func absent(kind schema.GroupResource, name string, err error) error {
 	if !apierrors.IsNotFound(err) {
 		return err
 	}
-	return &missingError{apierrors.NewNotFound(schema.GroupResource{Resource: kind}, name)}
+	return &missingError{apierrors.NewNotFound(kind, name)}
 }
 
 func isOptional(optional *bool) bool { return optional != nil && *optional }

@@ -19,7 +19,7 @@ import (
 // projector finds out what the files of a Pod's volumes are.
 type projector struct {
 	facts   *NodeFacts
-	objects objects
+	objects volumeObjects
 	tokens  *podTokens // nil: no tokens are made
 	pod     *corev1.Pod
 	// immutable is told of each object that will not change any more.
@@ -60,6 +60,8 @@ func (p *projector) projected(ctx context.Context, v *corev1.Volume) (volumes.Fi
 			files, err = p.downward(s.DownwardAPI.Items, mode)
 		case s.ServiceAccountToken != nil:
 			files, err = p.token(ctx, v.Name, s.ServiceAccountToken, mode)
+		case s.ClusterTrustBundle != nil:
+			files, err = p.trustAnchors(s.ClusterTrustBundle, mode)
 		default:
 			err = errors.New("a source of the volume is not supported")
 		}

@@ -6,15 +6,19 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 )
 
 // The store's names of the resources that Pods refer to.
 const (
 	ConfigMaps = "configmaps"
 	Secrets    = "secrets"
+	// TrustBundles are in no namespace.
+	TrustBundles = "clustertrustbundles"
 )
 
-// objectKey names an object of the Pod's namespace.
+// objectKey names an object of the Pod's namespace, or one that is in none. Without a
+// name it stands for all of the resource: those that a selector finds.
 type objectKey struct{ resource, name string }
 
 // references are what a Pod's volumes and environment come from.
@@ -75,6 +79,8 @@ func (r *references) addVolume(v *corev1.Volume) {
 				add(Secrets, s.Secret.Name)
 			case s.DownwardAPI != nil:
 				addFields(s.DownwardAPI.Items)
+			case s.ClusterTrustBundle != nil:
+				add(TrustBundles, ptr.Deref(s.ClusterTrustBundle.Name, ""))
 			}
 		}
 	}

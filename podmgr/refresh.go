@@ -66,14 +66,16 @@ func (m *Manager) eachWorker(do func(*worker)) {
 	}
 }
 
-// objectChanged takes note of a change of an object.
+// objectChanged takes note of a change of an object; namespace is empty when it is in
+// none.
 func (w *worker) objectChanged(namespace string, key objectKey) {
 	w.mu.Lock()
-	if w.pod.Namespace != namespace {
+	if namespace != "" && w.pod.Namespace != namespace {
 		w.mu.Unlock()
 		return
 	}
 	news := w.noteChange(key)
+	news = w.noteChange(objectKey{resource: key.resource}) || news
 	w.mu.Unlock()
 	if news {
 		w.wakeUp()

@@ -120,8 +120,7 @@ func (t *podTokens) stop() {
 	}
 }
 
-// token is the file of a serviceAccountToken source. Where the kubelet knows the one
-// user, or the group, of all containers, nobody else may read it.
+// token is the file of a serviceAccountToken source.
 func (p *projector) token(ctx context.Context, volume string, s *corev1.ServiceAccountTokenProjection, mode uint32) (volumes.Files, error) {
 	if p.tokens == nil {
 		return nil, errors.New("this node makes no tokens of ServiceAccounts")
@@ -134,11 +133,17 @@ func (p *projector) token(ctx context.Context, volume string, s *corev1.ServiceA
 	if err != nil {
 		return nil, err
 	}
-	f := volumes.File{Data: []byte(text), Mode: mode, Owner: onlyUser(p.pod)}
+	return volumes.Files{s.Path: p.credential([]byte(text), mode)}, nil
+}
+
+// credential is a file of a token or of trust anchors. Where the kubelet knows the one
+// user, or the group, of all containers, nobody else may read it.
+func (p *projector) credential(data []byte, mode uint32) volumes.File {
+	f := volumes.File{Data: data, Mode: mode, Owner: onlyUser(p.pod)}
 	if sc := p.pod.Spec.SecurityContext; f.Owner != nil || sc != nil && sc.FSGroup != nil {
 		f.Mode = 0o600
 	}
-	return volumes.Files{s.Path: f}, nil
+	return f
 }
 
 // onlyUser is the runAsUser that all containers of a Pod have, nil when one has none

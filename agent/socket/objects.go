@@ -22,11 +22,14 @@ import (
 const followAgain = 200 * time.Millisecond
 
 // path is that of an object, or of a collection. A resource outside of the core group
-// is called as kubectl has it, like storageclasses.storage.k8s.io; the version is v1.
+// is called as kubectl has it, like storageclasses.storage.k8s.io, or with a version
+// that is not v1, like clustertrustbundles.v1beta1.certificates.k8s.io.
 func path(resource, namespace, name string) string {
 	p := "/api/v1/"
 	resource, group, _ := strings.Cut(resource, ".")
-	if group != "" {
+	if rest, beta := strings.CutPrefix(group, "v1beta1."); beta {
+		p = "/apis/" + rest + "/v1beta1/"
+	} else if group != "" {
 		p = "/apis/" + group + "/v1/"
 	}
 	if namespace != "" {

@@ -14,6 +14,7 @@ const (
 	authentication = "authentication.k8s.io"
 	authorization  = "authorization.k8s.io"
 	autoscaling    = "autoscaling"
+	certificates   = "certificates.k8s.io"
 	batch          = "batch"
 	coordination   = "coordination.k8s.io"
 	discovery      = "discovery.k8s.io"
@@ -55,6 +56,7 @@ func builtinRoles() []*rbacv1.ClusterRole {
 			on(create, in(authorization), "selfsubjectaccessreviews", "selfsubjectrulesreviews"),
 			on(create, in(authentication), "selfsubjectreviews")),
 		role("system:service-account-issuer-discovery", at("get", "/.well-known/openid-configuration", "/.well-known/openid-configuration/", "/openid/v1/jwks", "/openid/v1/jwks/")),
+		role("system:cluster-trust-bundle-discovery", on(read, in(certificates), "clustertrustbundles")),
 		role("system:auth-delegator", on(create, in(authentication), "tokenreviews"), on(create, in(authorization), "subjectaccessreviews")),
 		role("system:monitoring",
 			at("get", "/metrics", "/metrics/slis", "/livez", "/readyz", "/healthz", "/livez/*", "/readyz/*", "/healthz/*"),
@@ -119,6 +121,7 @@ func builtinBindings() []*rbacv1.ClusterRoleBinding {
 		binding("system:basic-user", authenticated),
 		binding("system:public-info-viewer", authenticated, "system:unauthenticated"),
 		binding("system:service-account-issuer-discovery", "system:serviceaccounts"),
+		binding("system:cluster-trust-bundle-discovery", "system:serviceaccounts"),
 	}
 }
 

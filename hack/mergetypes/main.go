@@ -23,7 +23,7 @@ func main() {
 	lines := make(map[string]bool)
 	for _, pkg := range []string{
 		"k8s.io/api/core/v1", "k8s.io/api/rbac/v1", "k8s.io/api/coordination/v1", "k8s.io/api/node/v1", "k8s.io/api/scheduling/v1",
-		"k8s.io/api/discovery/v1", "k8s.io/api/storage/v1", "k8s.io/api/events/v1", "k8s.io/apimachinery/pkg/apis/meta/v1",
+		"k8s.io/api/discovery/v1", "k8s.io/api/storage/v1", "k8s.io/api/certificates/v1beta1", "k8s.io/api/events/v1", "k8s.io/apimachinery/pkg/apis/meta/v1",
 	} {
 		dir, err := exec.Command("go", "list", "-f", "{{.Dir}}", pkg).Output()
 		if err != nil {

@@ -60,7 +60,7 @@ func (a *Agent) openFront(ctx context.Context) (_ *front, err error) {
 	streams := &streams{agent: a, ctx: ctx}
 	f := &front{agent: a, streams: streams, server: apiserver.New(apiserver.Config{
 		Store: a.store, NodeName: a.cfg.NodeName, Version: KubernetesVersion(), Program: released(a.cfg.Version),
-		Summary: plan.Summary, AskToEnd: podmgr.AskToEnd, OwnsCondition: plan.OwnsCondition, Logs: logs{a}, Streams: streams, Stats: a.stats,
+		Summary: plan.Summary, AskToEnd: podmgr.AskToEnd, OwnsCondition: plan.OwnsCondition, TellScheduled: a.manager.Load().SchedulerEvent, Logs: logs{a}, Streams: streams, Stats: a.stats,
 		Tokens: a.tokens, TokenFile: users, MountTokens: a.servesPods(), Log: a.log,
 	})}
 	if f.socket, err = apiserver.Listen(filepath.Join(a.cfg.RunDir, "api.sock")); err != nil {

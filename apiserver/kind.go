@@ -46,6 +46,9 @@ type kind struct {
 	// admit decides, on an object that the strategy has checked, whether the request's
 	// sender may write it; old is nil for a new one. It may be nil.
 	admit func(s *Server, r *http.Request, o, old store.Object) (warnings []string, err error)
+	// created is told of a new object that was stored, and of how its client sent it. It
+	// may be nil.
+	created func(s *Server, o, sent store.Object)
 	// view is set when the objects are those of another kind.
 	view *view
 	// review answers an object that is sent to be created by completing it: it is not

@@ -21,7 +21,7 @@ func podKind(s *Server) *kind {
 	k := &kind{
 		version: "v1", name: "pods", singular: "pod", kind: "Pod", short: []string{"po"}, categories: []string{"all"},
 		namespaced: true, verbs: allVerbs, subresources: []subresource{podBinding(), podLog(), podExec(), podAttach(), podPortForward(), podEphemeralContainers(cfg), podResize(s), podEviction(), podProxy()},
-		strategy: podStrategy(s), complete: (*Server).completePod, admit: (*Server).admitPod,
+		strategy: podStrategy(s), complete: (*Server).completePod, admit: (*Server).admitPod, created: (*Server).createdPod,
 		types:  corev1.AddToScheme,
 		object: func() store.Object { return new(corev1.Pod) },
 		list:   func() runtime.Object { return new(corev1.PodList) },

@@ -7,12 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 	"k8s.io/klog/v2"
 	"k8s.io/kubernetes/pkg/apis/core/v1/helper/qos"
@@ -162,9 +160,11 @@ func (s *Server) placeAll(told map[string]string) bool {
 		}
 		if c >= 0 {
 			told[uid] = p.Status.Conditions[c].Message
-			return s.tell(before, corev1.EventTypeWarning, "FailedScheduling", told[uid])
+			s.cfg.TellScheduled(before, corev1.EventTypeWarning, "FailedScheduling", told[uid])
+		} else {
+			s.placed(p)
 		}
-		return s.tell(before, corev1.EventTypeNormal, "Scheduled", fmt.Sprintf("Successfully assigned %s/%s to %s", p.Namespace, p.Name, p.Spec.NodeName))
+		return nil
 	})
 	if err != nil {
 		s.cfg.Log.Warn("cannot place Pods; it is tried again", "err", err)
@@ -177,15 +177,15 @@ func (s *Server) placeAll(told map[string]string) bool {
 	return ok && err == nil
 }
 
-// tell stores an event of the scheduler.
-func (s *Server) tell(p *corev1.Pod, kind, reason, message string) error {
-	now := time.Now()
-	return s.cfg.Store.Create("events", &corev1.Event{
-		TypeMeta:       metav1.TypeMeta{APIVersion: "v1", Kind: "Event"},
-		ObjectMeta:     metav1.ObjectMeta{Namespace: p.Namespace, Name: fmt.Sprintf("%s.%x", p.Name, now.UnixNano()), UID: uuid.NewUUID(), CreationTimestamp: metav1.NewTime(now).Rfc3339Copy()},
-		InvolvedObject: corev1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: p.Namespace, Name: p.Name, UID: p.UID, ResourceVersion: p.ResourceVersion},
-		Type:           kind, Reason: reason, Message: message, Count: 1,
-		FirstTimestamp: metav1.NewTime(now).Rfc3339Copy(), LastTimestamp: metav1.NewTime(now).Rfc3339Copy(),
-		Source: corev1.EventSource{Component: corev1.DefaultSchedulerName}, ReportingController: corev1.DefaultSchedulerName,
-	})
+// createdPod tells whether a new Pod got its node here: it may have come with it, or
+// wait for one.
+func (s *Server) createdPod(o, sent store.Object) {
+	if p := o.(*corev1.Pod); p.Spec.NodeName != "" && sent.(*corev1.Pod).Spec.NodeName == "" {
+		s.placed(p)
+	}
+}
+
+// placed tells that a Pod has its node.
+func (s *Server) placed(p *corev1.Pod) {
+	s.cfg.TellScheduled(p, corev1.EventTypeNormal, "Scheduled", fmt.Sprintf("Successfully assigned %s/%s to %s", p.Namespace, p.Name, p.Spec.NodeName))
 }

@@ -5,6 +5,7 @@ package apiserver
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -29,6 +30,48 @@ func simplePod(name string) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "busybox"}}},
+	}
+}
+
+// A Pod that gets its node is told of as a cluster's scheduler does it, also one that
+// waited; not one that came with it, nor a dry run.
+func TestPlacedPodsAreTold(t *testing.T) {
+	b := newBench(t)
+	b.space("default")
+	b.node()
+	c := b.client("").CoreV1().Pods("default")
+	for name, change := range map[string]func(*corev1.Pod, *metav1.CreateOptions){
+		"placed": func(*corev1.Pod, *metav1.CreateOptions) {},
+		"named":  func(p *corev1.Pod, _ *metav1.CreateOptions) { p.Spec.NodeName = "n1" },
+		"gated": func(p *corev1.Pod, _ *metav1.CreateOptions) {
+			p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "example.com/g"}}
+		},
+		"dry": func(_ *corev1.Pod, o *metav1.CreateOptions) { o.DryRun = []string{metav1.DryRunAll} },
+	} {
+		p, o := simplePod(name), metav1.CreateOptions{}
+		change(p, &o)
+		if _, err := c.Create(t.Context(), p, o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if code, _, body := b.do("PATCH", "/api/v1/namespaces/default/pods/applied?fieldManager=m",
+		`{apiVersion: v1, kind: Pod, metadata: {name: applied}, spec: {containers: [{name: c, image: i}]}}`, "Content-Type", "application/apply-patch+yaml"); code != 201 {
+		t.Fatal(code, body)
+	}
+	if _, err := c.Patch(t.Context(), "gated", types.MergePatchType, []byte(`{"spec":{"schedulingGates":null}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	b.server.placeAll(make(map[string]string))
+	var list corev1.EventList
+	b.get("/api/v1/namespaces/default/events", 200, &list)
+	var told []string
+	for _, e := range list.Items {
+		told = append(told, e.Type+" "+e.Reason+" "+e.Message)
+	}
+	slices.Sort(told)
+	const want = "Normal Scheduled Successfully assigned default/"
+	if got := strings.Join(told, "; "); got != want+"applied to n1; "+want+"gated to n1; "+want+"placed to n1" {
+		t.Error(got)
 	}
 }
 

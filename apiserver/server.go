@@ -50,6 +50,9 @@ type Config struct {
 	// seconds, nil for the Pod's own; false when it ends as soon already. Whoever runs
 	// the Pod removes it from the store at its end.
 	AskToEnd func(pod *corev1.Pod, seconds *int64) bool
+	// TellScheduled tells an event of the scheduler about a Pod. It does not wait until
+	// the event is stored: the Pod's start does not, either.
+	TellScheduled func(pod *corev1.Pod, kind, reason, message string)
 	// OwnsCondition tells the Pod conditions that the node itself sets.
 	OwnsCondition func(corev1.PodCondition) bool
 	// Logs reads containers' logs.

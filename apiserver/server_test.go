@@ -20,6 +20,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/uuid"
 
 	"github.com/minikubelet/minikubelet/store"
 )
@@ -40,7 +41,16 @@ func newBench(t testing.TB) *bench {
 	}
 	server := New(Config{
 		Store: s, NodeName: "n1", Version: "v1.36.3", Log: slog.New(slog.DiscardHandler), Logs: fakeLogs{},
-		AskToEnd:      askToEnd,
+		AskToEnd: askToEnd,
+		TellScheduled: func(p *corev1.Pod, kind, reason, message string) {
+			told := &corev1.Event{
+				ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name + "." + string(uuid.NewUUID())}, Type: kind, Reason: reason, Message: message,
+				InvolvedObject: corev1.ObjectReference{Kind: "Pod", Namespace: p.Namespace, Name: p.Name, UID: p.UID},
+			}
+			if err := s.Create("events", told); err != nil {
+				t.Error(err)
+			}
+		},
 		OwnsCondition: func(c corev1.PodCondition) bool { return c.Type == corev1.PodReady },
 		Summary: func(p *corev1.Pod) (string, int, int, int) {
 			return string(p.Status.Phase), 0, len(p.Spec.Containers), 0

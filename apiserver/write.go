@@ -140,7 +140,11 @@ func (s *Server) createNamed(r *http.Request, k *kind, o store.Object, dry bool,
 	}
 	defer settled()
 	if !dry {
-		return warnings, k.save(s.cfg.Store.Create, o)
+		err := k.save(s.cfg.Store.Create, o)
+		if err == nil && k.created != nil {
+			k.created(s, o, sent)
+		}
+		return warnings, err
 	}
 	_, err = s.load(k, o.GetNamespace(), o.GetName())
 	switch {

@@ -178,6 +178,9 @@ func TestKubectlWrites(t *testing.T) {
 	in(manifest, `^pod/t1 created\n$`, "apply", "-f", "-")
 	in(manifest, `^pod/t1 unchanged\n$`, "apply", "-f", "-")
 	n.expect(`condition met`, "wait", "--for=condition=Ready", "pod/t1", "--timeout=180s")
+	n.eventually("the events of a start, as in tutorials", func() bool {
+		return regexp.MustCompile(`(?s)Normal +Scheduled +\S+ +default-scheduler +Successfully assigned default/t1 to n1\n.*Started`).MatchString(n.kubectl("describe", "pod", "t1"))
+	})
 	before := n.awaitPhase("t1", corev1.PodRunning)
 	in(strings.Replace(manifest, "app: t1", "app: t1, more: labels", 1), `^pod/t1 configured\n$`, "apply", "-f", "-")
 	n.expect(`labels`, "get", "pod", "t1", "-o", "jsonpath={.metadata.labels.more}")
@@ -200,6 +203,10 @@ func TestKubectlWrites(t *testing.T) {
 
 	n.apply("static.yaml", strings.ReplaceAll(ticker, "ticker", "static"))
 	n.awaitPhase("static", corev1.PodRunning)
+	n.eventually("events of a Pod that nobody has scheduled", func() bool {
+		told := n.kubectl("describe", "pod", "static-n1")
+		return strings.Contains(told, "Started") && !strings.Contains(told, "Successfully assigned")
+	})
 	in("", `(?s)Forbidden.*static-n1.*manifests/static\.yaml`, "delete", "pod", "static-n1")
 	in("", `(?s)Forbidden.*manifests/static\.yaml`, "label", "pod", "static-n1", "a=b")
 

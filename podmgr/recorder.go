@@ -24,7 +24,7 @@ import (
 // Events is the store's name of the events' resource.
 const Events = "events"
 
-// component tells our events from those of others.
+// component tells the node's own events from those of others.
 const component = "minikubelet"
 
 const (
@@ -32,8 +32,9 @@ const (
 	eventsMax = 1000
 	// eventsAge is how long an event is kept, as kube-apiserver's --event-ttl.
 	eventsAge = time.Hour
-	// linger is how long an event waits for others to be written with.
-	linger = 50 * time.Millisecond
+	// linger is how long an event waits for others to be written with: a simple Pod's
+	// start, which then shares its processor and its disk with none of them.
+	linger = 100 * time.Millisecond
 	// similarMax is how many events of an object may differ in their message alone
 	// before the next ones are combined into one, and similarAge after how long
 	// without another they no longer are. Both are client-go's.
@@ -79,14 +80,23 @@ func newRecorder(s *store.Store, node string, log *slog.Logger) *recorder {
 
 // record queues an event; it never blocks.
 func (r *recorder) record(pod *corev1.Pod, fieldPath, kind, reason, message string) *corev1.Event {
-	return r.recordOf(corev1.ObjectReference{
+	return r.recordOf(podReference(pod, fieldPath), pod.Namespace, kind, reason, message)
+}
+
+func podReference(pod *corev1.Pod, fieldPath string) corev1.ObjectReference {
+	return corev1.ObjectReference{
 		APIVersion: "v1", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID,
 		ResourceVersion: pod.ResourceVersion, FieldPath: fieldPath,
-	}, pod.Namespace, kind, reason, message)
+	}
 }
 
 // recordOf is record for any object; the event is in the given namespace.
 func (r *recorder) recordOf(ref corev1.ObjectReference, namespace, kind, reason, message string) *corev1.Event {
+	return r.recordBy(corev1.EventSource{Component: component, Host: r.node}, ref, namespace, kind, reason, message)
+}
+
+// recordBy is recordOf for an event that another component of a cluster would tell.
+func (r *recorder) recordBy(source corev1.EventSource, ref corev1.ObjectReference, namespace, kind, reason, message string) *corev1.Event {
 	now := metav1.Now()
 	name, message := r.name(ref, namespace, kind, reason, message, now.Time)
 	e := &corev1.Event{
@@ -94,9 +104,9 @@ func (r *recorder) recordOf(ref corev1.ObjectReference, namespace, kind, reason,
 		ObjectMeta:     metav1.ObjectMeta{Namespace: namespace, Name: name, CreationTimestamp: now},
 		InvolvedObject: ref,
 		Type:           kind, Reason: reason, Message: message,
-		Source:         corev1.EventSource{Component: component, Host: r.node},
+		Source:         source,
 		FirstTimestamp: now, LastTimestamp: now, Count: 1,
-		ReportingController: component, ReportingInstance: r.node,
+		ReportingController: source.Component, ReportingInstance: r.node,
 	}
 	select {
 	case r.queue <- e:
@@ -104,6 +114,11 @@ func (r *recorder) recordOf(ref corev1.ObjectReference, namespace, kind, reason,
 		r.log.Warn("too many events wait for the disk; one is dropped", "reason", reason, "message", message)
 	}
 	return e
+}
+
+// made tells an event that a recorder has made.
+func (r *recorder) made(e *corev1.Event) bool {
+	return e.Source.Component == component || e.Source.Component == corev1.DefaultSchedulerName && e.ReportingInstance == r.node
 }
 
 // sameness tells which events are counted together.
@@ -228,7 +243,7 @@ func foreign(e metav1.Object) string { return "\x00" + e.GetNamespace() + "/" + 
 // notice counts a stored event among those that are bounded.
 func (r *recorder) notice(e *corev1.Event, last time.Time) {
 	key := foreign(e)
-	if e.Source.Component == component {
+	if r.made(e) {
 		key = sameness(e.InvolvedObject, e.Type, e.Reason, e.Message)
 		if strings.HasPrefix(e.Message, combined) {
 			key = likeness(e.InvolvedObject, e.Type, e.Reason)
@@ -255,7 +270,7 @@ func (r *recorder) follow(ctx context.Context, revision uint64) {
 			w = r.store.Watch(Events, r.load())
 		case err != nil:
 			return
-		case e.Object.(*corev1.Event).Source.Component == component:
+		case r.made(e.Object.(*corev1.Event)):
 		case e.Type == store.Deleted:
 			r.mu.Lock()
 			delete(r.known, foreign(e.Object))
@@ -379,6 +394,11 @@ func (w *worker) event(pod *corev1.Pod, container, kind, reason, message string)
 func (m *Manager) NodeEvent(kind, reason, message string) {
 	m.events.recordOf(corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: m.cfg.NodeName, UID: types.UID(m.cfg.NodeName)},
 		metav1.NamespaceDefault, kind, reason, message)
+}
+
+// SchedulerEvent tells of a Pod what the scheduler of a cluster would. It never blocks.
+func (m *Manager) SchedulerEvent(pod *corev1.Pod, kind, reason, message string) {
+	m.events.recordBy(corev1.EventSource{Component: corev1.DefaultSchedulerName}, podReference(pod, ""), pod.Namespace, kind, reason, message)
 }
 
 // ObjectEvent tells of any object; one that is in no namespace has its events in

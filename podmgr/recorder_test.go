@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -31,6 +32,31 @@ func stored(t *testing.T, s *store.Store) (list []corev1.Event) {
 		t.Fatal(err)
 	}
 	return list
+}
+
+// What a cluster's scheduler would tell is counted as the node's own events are, and
+// not for a stranger's, over a restart too.
+func TestEventsOfTheScheduler(t *testing.T) {
+	s, err := store.Open(filepath.Join(t.TempDir(), "state.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "a", UID: "u"}}
+	for range 2 {
+		m := &Manager{events: newRecorder(s, "n", slog.New(slog.DiscardHandler))}
+		stop := m.events.start()
+		m.SchedulerEvent(pod, corev1.EventTypeWarning, "FailedScheduling", "message")
+		m.events.record(pod, "", corev1.EventTypeNormal, "Pulled", "message")
+		stop()
+		if len(m.events.known) != 2 {
+			t.Errorf("known: %v", slices.Collect(maps.Keys(m.events.known)))
+		}
+	}
+	got := stored(t, s)
+	if len(got) != 2 || got[0].Reason != "FailedScheduling" || got[0].Count != 2 || got[0].Source != (corev1.EventSource{Component: "default-scheduler"}) || got[0].ReportingController != "default-scheduler" {
+		t.Errorf("%+v", got)
+	}
 }
 
 // Events are listed in their order, the same one again raises a count, over a

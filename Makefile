@@ -70,7 +70,7 @@ race: PKGS := $(if $(filter ./...,$(PKGS)),./agent/... ./apiserver/... ./podmgr/
 race: build ## The race detector over what is concurrent (as root)
 	PATH="$(CURDIR)/bin:$$PATH" $(GO) test -race -timeout 30m -run '$(RUN)' $(PKGS)
 
-test-v2: build ## The container tests under cgroup v2, in a VM if need be
+test-v2: build bin/externalcontainerd ## The container tests under cgroup v2, in a VM if need be
 	GO="$(GO)" V2_PKGS='$(V2_PKGS)' V2_RUN='$(V2_RUN)' hack/test-v2
 
 demo: build ## Run examples/init-demo.yaml with a local busybox image

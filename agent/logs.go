@@ -19,6 +19,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/minikubelet/minikubelet/podmgr"
+	"github.com/minikubelet/minikubelet/podmgr/plan"
 	"github.com/minikubelet/minikubelet/runtime"
 	"github.com/minikubelet/minikubelet/runtime/crilog"
 )
@@ -50,7 +51,7 @@ func (l logs) ReadLog(ctx context.Context, pod *corev1.Pod, o *corev1.PodLogOpti
 	case o.SinceTime != nil:
 		opts.Since = o.SinceTime.Time
 	case o.SinceSeconds != nil:
-		opts.Since = time.Now().Add(-time.Duration(*o.SinceSeconds) * time.Second)
+		opts.Since = time.Now().Add(-plan.Seconds(*o.SinceSeconds))
 	}
 	if o.Stream != nil {
 		opts.Stream = crilog.Stream(strings.ToLower(*o.Stream))

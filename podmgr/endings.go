@@ -156,7 +156,7 @@ func graceOf(pod *corev1.Pod, seconds *int64) time.Duration {
 	case pod.Spec.TerminationGracePeriodSeconds != nil:
 		grace = *pod.Spec.TerminationGracePeriodSeconds
 	}
-	return time.Duration(max(grace, 1)) * time.Second
+	return plan.Seconds(max(grace, 1))
 }
 
 // active are the Pods that have a worker and no terminal phase.

@@ -9,6 +9,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/minikubelet/minikubelet/podmgr/plan"
 	"github.com/minikubelet/minikubelet/store"
 )
 
@@ -45,12 +46,15 @@ func AskToEnd(pod *corev1.Pod, seconds *int64) bool {
 	grace := int64(corev1.DefaultTerminationGracePeriodSeconds)
 	switch {
 	case seconds != nil:
-		grace = max(*seconds, 0)
+		grace = *seconds
 	case pod.Spec.TerminationGracePeriodSeconds != nil:
 		grace = *pod.Spec.TerminationGracePeriodSeconds
 	}
+	if grace < 0 {
+		grace = 1
+	}
 	// Times of the API have whole seconds: up, or the grace period is cut.
-	at := metav1.NewTime(time.Now().Add(time.Duration(grace)*time.Second + time.Second - 1).Truncate(time.Second))
+	at := metav1.NewTime(time.Now().Add(time.Second - 1).Add(plan.Seconds(grace)).Truncate(time.Second))
 	if pod.DeletionTimestamp != nil && !at.Before(pod.DeletionTimestamp) {
 		return false
 	}

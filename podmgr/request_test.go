@@ -3,14 +3,18 @@
 package podmgr
 
 import (
+	"math"
 	"path/filepath"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
+	"github.com/minikubelet/minikubelet/podmgr/plan"
+	"github.com/minikubelet/minikubelet/podmgr/pressure"
 	"github.com/minikubelet/minikubelet/store"
 )
 
@@ -50,6 +54,48 @@ func TestRequestDeletion(t *testing.T) {
 			t.Errorf("%s: %v %+v", name, err, now.ObjectMeta)
 		case !tt.stays && !apierrors.IsNotFound(err):
 			t.Errorf("%s is still there: %v", name, err)
+		}
+	}
+}
+
+// TestNegativeGracePeriods are a second, as in Kubernetes.
+func TestNegativeGracePeriods(t *testing.T) {
+	asked, own := new(corev1.Pod), new(corev1.Pod)
+	own.Spec.TerminationGracePeriodSeconds = ptr.To[int64](-5)
+	AskToEnd(asked, ptr.To[int64](math.MinInt64))
+	AskToEnd(own, nil)
+	for _, pod := range []*corev1.Pod{asked, own} {
+		if got := *pod.DeletionGracePeriodSeconds; got != 1 {
+			t.Errorf("the grace period is %d s", got)
+		}
+	}
+}
+
+// TestLongGracePeriods: the API has no bound for grace periods, and some seconds, as
+// nanoseconds, are little or less than nothing when only 64 bits are left of them.
+func TestLongGracePeriods(t *testing.T) {
+	const long = 100 * 365 * 24 * time.Hour
+	for _, seconds := range []int64{math.MaxInt64, math.MaxInt64 / int64(time.Second) * 3, 1<<34 + 1<<31, math.MaxInt64/int64(time.Second) + 1} {
+		if got := plan.Seconds(seconds); got < long {
+			t.Errorf("%d seconds are %v", seconds, got)
+		}
+		asked, own := new(corev1.Pod), new(corev1.Pod)
+		own.Spec.TerminationGracePeriodSeconds = &seconds
+		AskToEnd(asked, &seconds)
+		AskToEnd(own, nil)
+		for _, pod := range []*corev1.Pod{asked, own} {
+			if at := pod.DeletionTimestamp.Time; time.Until(at) < long {
+				t.Errorf("the end within %d seconds is due at %v", seconds, at)
+			}
+		}
+		if got := min(graceOf(own, nil), graceOf(new(corev1.Pod), &seconds)); got < long {
+			t.Errorf("%d seconds of grace are %v", seconds, got)
+		}
+		if got := (pressure.ShutdownGroup{ShutdownClass: pressure.ShutdownClass{Grace: time.Hour}}).GraceOf(own); got != time.Hour {
+			t.Errorf("%d seconds of grace are %v at a shutdown within an hour", seconds, got)
+		}
+		if got := pressure.EvictionGrace(&pressure.Threshold{Soft: true}, own, time.Hour); got != time.Hour {
+			t.Errorf("%d seconds of grace are %v at an eviction within an hour", seconds, got)
 		}
 	}
 }

@@ -83,7 +83,7 @@ func addPod(used corev1.ResourceList, p *corev1.Pod, now time.Time) {
 		return
 	}
 	if d, grace := p.DeletionTimestamp, p.DeletionGracePeriodSeconds; d != nil && grace != nil &&
-		now.After(d.Add(time.Duration(*grace)*time.Second)) {
+		now.Sub(d.Time).Seconds() > float64(*grace) {
 		return
 	}
 	opts := resourcehelper.PodResourcesOptions{UseStatusResources: true}

@@ -3,6 +3,7 @@
 package plan
 
 import (
+	"math"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -19,13 +20,20 @@ const (
 // to stop did not come before the grace period was over.
 const minGrace = 2 * time.Second
 
+// Seconds is a number of seconds of an object, of which the API bounds few: what is
+// too long for a duration is the longest one, some 292 years.
+func Seconds(n int64) time.Duration {
+	const most = int64(math.MaxInt64 / time.Second)
+	return time.Duration(min(n, most)) * time.Second
+}
+
 // deleted says whether the Pod's end was asked for.
 func (v *view) deleted() bool { return v.Pod.DeletionTimestamp != nil }
 
 // activeDeadline is when the Pod's time is over, zero if it has no deadline.
 func (v *view) activeDeadline() time.Time {
 	if s := v.Pod.Spec.ActiveDeadlineSeconds; s != nil {
-		return v.startTime().Add(time.Duration(*s) * time.Second)
+		return v.startTime().Add(Seconds(*s))
 	}
 	return time.Time{}
 }
@@ -112,7 +120,7 @@ func (v *view) deletedBy() time.Time {
 	}
 	end := v.Pod.DeletionTimestamp.Time
 	if s := v.Pod.DeletionGracePeriodSeconds; s != nil {
-		end = end.Add(max(minGrace-time.Duration(*s)*time.Second, 0))
+		end = end.Add(max(minGrace-Seconds(*s), 0))
 	}
 	return end
 }

@@ -175,7 +175,7 @@ func stopping(kind Kind, c *Container, deadline time.Time, message string) Actio
 // grace is the Pod's termination grace period.
 func (v *view) grace() time.Duration {
 	if s := v.Pod.Spec.TerminationGracePeriodSeconds; s != nil {
-		return max(time.Duration(*s)*time.Second, minGrace)
+		return max(Seconds(*s), minGrace)
 	}
 	return 30 * time.Second
 }
@@ -190,5 +190,5 @@ func (v *view) probeGrace(m *member) time.Duration {
 	if v.changed(m.ran) || p == nil || p.TerminationGracePeriodSeconds == nil {
 		return v.grace()
 	}
-	return max(time.Duration(*p.TerminationGracePeriodSeconds)*time.Second, minGrace)
+	return max(Seconds(*p.TerminationGracePeriodSeconds), minGrace)
 }

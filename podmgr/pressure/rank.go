@@ -11,6 +11,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/minikubelet/minikubelet/podmgr/plan"
 )
 
 // Usage is what a Pod uses: bytes of memory (its working set) and of disk, inodes,
@@ -134,7 +136,7 @@ func EvictionGrace(t *Threshold, pod *corev1.Pod, maxGrace time.Duration) time.D
 		return immediate
 	}
 	if s := pod.Spec.TerminationGracePeriodSeconds; s != nil {
-		maxGrace = min(maxGrace, time.Duration(*s)*time.Second)
+		maxGrace = min(maxGrace, plan.Seconds(*s))
 	}
 	return max(maxGrace, immediate)
 }

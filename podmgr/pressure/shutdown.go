@@ -9,6 +9,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/minikubelet/minikubelet/podmgr/plan"
 )
 
 // ShutdownClass is the time that Pods of a priority, and of those up to the next
@@ -63,7 +65,7 @@ func ShutdownGroups(classes []ShutdownClass, pods []*corev1.Pod) []ShutdownGroup
 // Grace of a Pod in this group: its own, if that is less than the class's.
 func (g ShutdownGroup) GraceOf(pod *corev1.Pod) time.Duration {
 	if s := pod.Spec.TerminationGracePeriodSeconds; s != nil {
-		return min(time.Duration(*s)*time.Second, g.Grace)
+		return min(plan.Seconds(*s), g.Grace)
 	}
 	return g.Grace
 }

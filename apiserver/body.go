@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"strconv"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -190,8 +191,8 @@ func (s *Server) deleteOptions(r *http.Request) (*metav1.DeleteOptions, error) {
 	}
 	q := r.URL.Query()
 	if text := q.Get("gracePeriodSeconds"); text != "" {
-		var seconds int64
-		if _, err := fmt.Sscanf(text, "%d", &seconds); err != nil {
+		seconds, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
 			return nil, apierrors.NewBadRequest("gracePeriodSeconds: must be a number")
 		}
 		o.GracePeriodSeconds = &seconds

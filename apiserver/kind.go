@@ -68,6 +68,8 @@ type subresource struct {
 	// long says that a request goes on until somebody ends it: it has no deadline and
 	// counts as a watch.
 	long bool
+	// follows says that a request is long if its query says so with follow=true.
+	follows bool
 	// deep says that a path may follow its name, as with proxy; see request.path.
 	deep  bool
 	serve func(s *Server, w http.ResponseWriter, r *http.Request, req request) error

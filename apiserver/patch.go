@@ -20,6 +20,8 @@ const (
 	// patchOps bounds the operations of a JSON patch, as kube-apiserver does, and
 	// patchCopies those of them that may double the document.
 	patchOps, patchCopies = 10000, 10
+	// patchBytes bounds what the copies of a JSON patch can make of a document.
+	patchBytes = 64 << 20
 )
 
 func (s *Server) patch(w http.ResponseWriter, r *http.Request, k *kind, req request) error {
@@ -101,6 +103,10 @@ func patcher(k *kind, kind types.PatchType, patch []byte) (func([]byte) ([]byte,
 				"the allowed maximum operations in a JSON patch is %d, %d of them copies, got %d and %d", patchOps, patchCopies, len(p), copies))
 		}
 		return func(data []byte) ([]byte, error) {
+			if (len(data)+len(patch))<<copies > patchBytes {
+				return nil, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf(
+					"the %d copies of the JSON patch may make more than %d bytes of the object", copies, patchBytes))
+			}
 			out, err := p.Apply(data)
 			if err != nil {
 				return nil, unprocessable(err)

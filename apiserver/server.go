@@ -199,7 +199,7 @@ func (s *Server) find(req request) (*kind, *subresource) {
 
 // isLong tells requests that go on until somebody ends them.
 func isLong(r *http.Request, req request, sub *subresource) bool {
-	return req.verb == "watch" || sub != nil && sub.long || isTrue(r.URL.Query().Get("follow"))
+	return req.verb == "watch" || sub != nil && (sub.long || sub.follows && isTrue(r.URL.Query().Get("follow")))
 }
 
 func isTrue(s string) bool { return s == "true" || s == "1" }

@@ -322,6 +322,10 @@ func TestTooManyRequestsAreToldSo(t *testing.T) {
 	if code != http.StatusTooManyRequests || header.Get("Retry-After") != "1" {
 		t.Errorf("%d %v %s", code, header, body)
 	}
+	// What a request asks of others must not make it a watch, which has places of its own.
+	if code, _, body := b.do("GET", "/api/v1/pods?follow=true", ""); code != http.StatusTooManyRequests {
+		t.Errorf("with a parameter of logs: %d %s", code, body)
+	}
 	giveBack()
 	b.get("/api/v1/pods", 200, nil)
 }

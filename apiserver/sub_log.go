@@ -31,7 +31,7 @@ type LogReader interface {
 // podLog is …/pods/{name}/log.
 func podLog() subresource {
 	return subresource{
-		name: "log", verbs: []string{"get"}, kind: corev1.SchemeGroupVersion.WithKind("Pod"), serve: (*Server).serveLog,
+		name: "log", verbs: []string{"get"}, kind: corev1.SchemeGroupVersion.WithKind("Pod"), follows: true, serve: (*Server).serveLog,
 	}
 }
 

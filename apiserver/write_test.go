@@ -3,6 +3,8 @@
 package apiserver
 
 import (
+	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -139,6 +141,33 @@ func TestPatches(t *testing.T) {
 	if err != nil || len(p.Labels) != 1 || p.Labels["b"] != "2" || p.Spec.Containers[0].Image != "busybox:3" || p.ResourceVersion != "5" || p.Generation != 2 ||
 		p.Spec.Containers[0].Resources.Limits.Cpu().String() != "100m" {
 		t.Errorf("%v %+v", err, p)
+	}
+}
+
+// TestJSONPatchesDoNotGrow sends a patch that doubles a value of 1 MiB with each of
+// its copies.
+func TestJSONPatchesDoNotGrow(t *testing.T) {
+	b := newBench(t)
+	b.pod("default", "a")
+	value := strings.Repeat("x", 1<<20)
+	patch := `[{"op":"add","path":"/metadata/annotations","value":{"a":{"v":"` + value + `"}}}`
+	for range patchCopies {
+		patch += `,{"op":"copy","from":"/metadata/annotations","path":"/metadata/annotations/a/more"}`
+	}
+	code, _, body := b.do("PATCH", "/api/v1/namespaces/default/pods/a", patch+"]", "Content-Type", string(types.JSONPatchType))
+	if code != http.StatusRequestEntityTooLarge {
+		t.Errorf("%d %.300s", code, body)
+	}
+}
+
+func TestDeletionsTakeWholeNumbers(t *testing.T) {
+	b := newBench(t)
+	b.pod("default", "a")
+	for _, seconds := range []string{"5s", "5 6", "0x5", "1.5"} {
+		code, _, body := b.do("DELETE", "/api/v1/namespaces/default/pods/a?gracePeriodSeconds="+url.QueryEscape(seconds), "")
+		if code != http.StatusBadRequest || !strings.Contains(body, "must be a number") {
+			t.Errorf("%s: %d %s", seconds, code, body)
+		}
 	}
 }
 

@@ -113,7 +113,7 @@ func (a *Agent) shutDown(ctx context.Context) {
 	}
 	a.log.Info("the node is shutting down; its Pods end", "at most", pressure.ShutdownTime(classes))
 	m := a.manager.Load()
-	m.NodeEvent(corev1.EventTypeNormal, "NodeShutdown", "Shutdown manager detected shutdown event")
+	m.NodeEvent(corev1.EventTypeNormal, "Shutdown", "Shutdown manager detected shutdown event")
 	if err := a.putNode(); err != nil {
 		a.log.Warn("cannot store the node's status", "err", err)
 	}
@@ -129,7 +129,7 @@ func (a *Agent) reopen() {
 	a.shuttingDown.Store(false)
 	m := a.manager.Load()
 	m.Reopen()
-	m.NodeEvent(corev1.EventTypeNormal, "NodeShutdown", "Shutdown manager detected shutdown cancellation")
+	m.NodeEvent(corev1.EventTypeNormal, "Shutdown", "Shutdown manager detected shutdown cancellation")
 	if err := a.putNode(); err != nil {
 		a.log.Warn("cannot store the node's status", "err", err)
 	}

@@ -5,6 +5,7 @@ package integration
 import (
 	"bytes"
 	"net/http"
+	"slices"
 	"strconv"
 	"syscall"
 	"testing"
@@ -114,6 +115,7 @@ func TestAKilledShutdownGoesOn(t *testing.T) {
 	})
 	n.create(podOf("late", apps(sh("app", forever))))
 	n.awaitPod("late", "refused", func(p *corev1.Pod) bool { return p.Status.Reason == "NodeShutdown" })
+	n.eventually("the node's event", func() bool { return slices.Contains(n.nodeEvents(), "Shutdown") })
 	n.kill()
 	n.start()
 	pod = n.awaitPhase("stubborn", corev1.PodFailed)

@@ -99,7 +99,8 @@ func TestLastWords(t *testing.T) {
 		sh("long", "head -c 10000 /dev/zero | tr '\\000' x >/dev/termination-log"))))
 	pod := n.awaitPhase("words", corev1.PodFailed)
 	for container, want := range map[string]string{
-		"file": "gone for good\n", "elsewhere": "elsewhere", "logs": "first\nlast\n", "both": "written", "fine": "", "long": strings.Repeat("x", 4096),
+		"file": "gone for good\n", "elsewhere": "elsewhere", "logs": "first\nlast\n", "both": "written", "fine": "", "long": strings.Repeat("x", 12<<10/6), // they share 12 KiB
+
 	} {
 		if got := ended(&pod, container).Message; got != want {
 			t.Errorf("container %s: message %q, want %q", container, got, want)

@@ -136,7 +136,7 @@ func (w *worker) terminationMessage(pod *corev1.Pod, s *runtime.Status) string {
 	if ok {
 		return message
 	}
-	message = readLimited(w.terminationFile(w.uid, s.Name, s.ID), terminationMax)
+	message = readEnd(w.terminationFile(w.uid, s.Name, s.ID), terminationMax)
 	c, _ := containerOf(pod, s.Name)
 	if message == "" && s.ExitCode != 0 && c != nil && c.TerminationMessagePolicy == corev1.TerminationMessageFallbackToLogsOnError {
 		message = w.logTail(pod, s)
@@ -147,20 +147,24 @@ func (w *worker) terminationMessage(pod *corev1.Pod, s *runtime.Status) string {
 	return message
 }
 
-// readLimited reads at most limit bytes of a regular file that a container may
+// readEnd reads the last bytes, limit at most, of a regular file that a container may
 // have written; it follows no link and blocks on nothing.
-func readLimited(path string, limit int64) string {
+func readEnd(path string, limit int64) string {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return ""
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
 		return ""
 	}
-	data, _ := io.ReadAll(io.LimitReader(f, limit))
-	for len(data) > 0 && !utf8.Valid(data) && !utf8.FullRune(data[max(0, len(data)-utf8.UTFMax):]) {
-		data = data[:len(data)-1]
+	from := max(info.Size()-limit, 0)
+	data, _ := io.ReadAll(io.NewSectionReader(f, from, limit))
+	if from > 0 { // what is left of a character is none
+		for len(data) > 0 && !utf8.RuneStart(data[0]) {
+			data = data[1:]
+		}
 	}
 	return strings.ToValidUTF8(string(data), "\uFFFD")
 }

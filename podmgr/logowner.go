@@ -31,7 +31,7 @@ func (m *Manager) claimLogs(pod *corev1.Pod) error {
 }
 
 func (m *Manager) ownsLogs(dir string) bool {
-	owner := readLimited(filepath.Join(dir, logOwner), 4096)
+	owner := readEnd(filepath.Join(dir, logOwner), 4096)
 	return owner == m.cfg.PodsDir+"\n"
 }
 

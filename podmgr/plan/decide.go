@@ -21,7 +21,7 @@ func Decide(in Input) Decision {
 	}
 	status := v.report(ending)
 	v.announce(d, &status)
-	return Decision{Actions: d.actions, Status: status, Events: d.events, Next: d.next}
+	return Decision{Actions: d.actions, Status: v.told(status), Events: d.events, Next: d.next}
 }
 
 // ending says whether nothing of the Pod is to be started any more: it is deleted,

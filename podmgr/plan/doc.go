@@ -43,5 +43,6 @@
 //	end.go      stopping everything: deletion, terminal phase, deadline
 //	tidy.go     remains of earlier attempts, and of a Pod that is over
 //	status.go, containers.go, phase.go, conditions.go   what is reported
+//	told.go     the form of a status: order and size
 //	summary.go  the STATUS column
 package plan

@@ -43,12 +43,12 @@ func doubled(first, most time.Duration, count int) time.Duration {
 // at the attempt that ended: when the next attempt may start and which delay has
 // to be recorded with it. The rules are those of client-go's flowcontrol.Backoff
 // as the kubelet uses it; its entry is the attempt's BackOff, last updated when
-// the attempt was started.
-func crashLoop(ended *Container, changed bool) (until time.Time, record time.Duration) {
+// the attempt was started. afresh: the next attempt is not a repetition of this one.
+func crashLoop(ended *Container, afresh bool) (until time.Time, record time.Duration) {
 	switch {
 	case ended == nil:
 		return time.Time{}, 0
-	case ended.BackOff == 0, changed, ended.FinishedAt.Sub(begun(ended)) > crashReset:
+	case ended.BackOff == 0, afresh, ended.FinishedAt.Sub(begun(ended)) > crashReset:
 		return time.Time{}, crashFirst
 	default:
 		return ended.FinishedAt.Add(ended.BackOff), min(2*ended.BackOff, crashMax)

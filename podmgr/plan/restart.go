@@ -118,8 +118,15 @@ func (v *view) backOff(m *member) (until time.Time, record time.Duration) {
 	if m.ran == nil && m.attempt() > 0 {
 		return time.Time{}, crashFirst
 	}
-	victim := m.ran != nil && m.ran.Round < v.round && !restartsAll(m.spec, m.ran)
-	return crashLoop(m.ran, victim || m.ran != nil && v.changed(m.ran))
+	return crashLoop(m.ran, m.ran != nil && v.startsAfresh(m))
+}
+
+// startsAfresh says whether the next attempt of a container is not a repetition of the
+// last: its image or its resources are others, or another container made all of them
+// restart.
+func (v *view) startsAfresh(m *member) bool {
+	victim := m.ran.Round < v.round && !restartsAll(m.spec, m.ran)
+	return victim || v.changed(m.ran) || v.wrongSize(m.spec, m.ran)
 }
 
 // backingOff says whether the container's next start waits for its back-off, with

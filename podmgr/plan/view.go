@@ -126,8 +126,8 @@ func (v *view) sortOut(m *member, found []*Container) {
 	}
 }
 
-// wrongSize says whether a container that waits for its start was made with other
-// resources than are allocated by now.
+// wrongSize says whether a container was made with other resources than are allocated by
+// now.
 func (v *view) wrongSize(spec *corev1.Container, c *Container) bool {
 	misfit, _ := Misfit(v.Pod, spec, c.Resources)
 	return misfit

@@ -133,15 +133,17 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// stopOrdered stops what runs: everything but the sidecars at once, then the
-// sidecars one by one in reverse order. When the time is over, nobody waits for
-// anybody. It says whether nothing runs any more.
+// stopOrdered stops what runs: everything but the sidecars at once, and when the apps
+// have ended the sidecars, one by one in reverse order. When the time is over, nobody
+// waits for anybody. It says whether nothing runs any more.
 func (v *view) stopOrdered(d *draft, deadline time.Time, message string) (quiet bool) {
 	quiet = true
+	awaited := false // by the next sidecar
 	for _, m := range v.members() {
 		if m.running() && m.role != sidecarRole {
 			v.stop(d, m.ran, deadline, message)
 			quiet = false
+			awaited = awaited || m.role == appRole
 		}
 	}
 	for _, c := range v.strangers {
@@ -156,7 +158,7 @@ func (v *view) stopOrdered(d *draft, deadline time.Time, message string) (quiet 
 		switch {
 		case over:
 			d.do(stopping(StopContainer, m.ran, deadline.Add(minGrace), message))
-		case quiet:
+		case !awaited:
 			v.stop(d, m.ran, deadline, message)
 		default:
 			d.wake(deadline)
@@ -164,7 +166,7 @@ func (v *view) stopOrdered(d *draft, deadline time.Time, message string) (quiet 
 				v.stop(d, m.ran, deadline, message)
 			}
 		}
-		quiet = false
+		quiet, awaited = false, true
 	}
 	return quiet
 }

@@ -77,6 +77,15 @@ func shouldRestart(c *corev1.Container, spec *corev1.PodSpec, exit int32) bool {
 	}
 }
 
+// restartable says whether a container that the node stops comes back by its policy. Rules
+// are not asked: it has no exit code yet.
+func restartable(c *corev1.Container, spec *corev1.PodSpec) bool {
+	if c.RestartPolicy != nil {
+		return *c.RestartPolicy != corev1.ContainerRestartPolicyNever
+	}
+	return spec.RestartPolicy != corev1.RestartPolicyNever
+}
+
 // matchingRule is the first restart rule that applies to the exit code, nil if none
 // does. All actions of Kubernetes 1.36 mean a restart of the container at least.
 func matchingRule(c *corev1.Container, exit int32) *corev1.ContainerRestartRule {

@@ -114,7 +114,7 @@ func (v *view) look(d *draft, m *member) {
 		}
 		return
 	}
-	if v.changed(m.ran) || shouldRestart(m.spec, &v.Pod.Spec, unknownExit) {
+	if m.role == appRole && (v.changed(m.ran) || restartable(m.spec, &v.Pod.Spec)) {
 		why += ", will be restarted"
 	}
 	v.stop(d, m.ran, v.Now.Add(v.probeGrace(m)), why)

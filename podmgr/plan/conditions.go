@@ -112,11 +112,11 @@ func (v *view) initializedCondition(s *corev1.PodStatus) corev1.PodCondition {
 
 func (v *view) containersReady(s *corev1.PodStatus) corev1.PodCondition {
 	c := corev1.PodCondition{Type: corev1.ContainersReady, Status: corev1.ConditionFalse}
-	switch s.Phase {
-	case corev1.PodSucceeded:
+	switch {
+	case s.Phase == corev1.PodSucceeded:
 		c.Reason = podCompleted
 		return c
-	case corev1.PodFailed:
+	case s.Phase == corev1.PodFailed || v.timedOut(s): // before its containers have ended
 		c.Reason = podFailed
 		return c
 	}

@@ -66,7 +66,7 @@ func (v *view) settlePhase(s *corev1.PodStatus, ending bool) {
 	case over && v.Refused != nil:
 		s.Phase, s.Reason, s.Message = corev1.PodFailed, v.Refused.Reason, "Pod was rejected: "+v.Refused.Message
 		return
-	case over && v.overdue() && !v.finishedInTime(s):
+	case over && v.timedOut(s):
 		s.Phase, s.Reason, s.Message = corev1.PodFailed, deadlineExceeded, deadlineMessage
 		return
 	case over:
@@ -86,6 +86,11 @@ func (v *view) settlePhase(s *corev1.PodStatus, ending bool) {
 	if s.Phase == v.Last.Phase {
 		s.Reason, s.Message = v.Last.Reason, v.Last.Message
 	}
+}
+
+// timedOut says whether the Pod fails because its deadline is over.
+func (v *view) timedOut(s *corev1.PodStatus) bool {
+	return !terminal(v.Last.Phase) && !v.ended() && v.Refused == nil && v.overdue() && !v.finishedInTime(s)
 }
 
 // finishedInTime says whether the Pod came to its end by itself before its deadline.
@@ -131,12 +136,12 @@ func (v *view) addresses(s *corev1.PodStatus) {
 // tells appears in the status for the first time.
 func (v *view) announce(d *draft, s *corev1.PodStatus) {
 	if s.Phase == corev1.PodFailed && v.Last.Phase != corev1.PodFailed {
-		switch {
-		case v.Refused != nil:
+		if v.Refused != nil {
 			d.event(corev1.EventTypeWarning, s.Reason, v.Refused.Message, "")
-		case s.Reason == deadlineExceeded:
-			d.event(corev1.EventTypeNormal, s.Reason, s.Message, "")
 		}
+	}
+	if c := v.lastCondition(corev1.ContainersReady); v.timedOut(s) && (c == nil || c.Reason != podFailed) {
+		d.event(corev1.EventTypeNormal, deadlineExceeded, deadlineMessage, "")
 	}
 	v.announceResize(d, s)
 	v.announceWaiting(d, v.Last.InitContainerStatuses, s.InitContainerStatuses)
@@ -164,6 +169,8 @@ func (v *view) announceWaiting(d *draft, last, now []corev1.ContainerStatus) {
 			continue
 		}
 		switch w.Reason {
+		case invalidImageName:
+			d.event(corev1.EventTypeWarning, "InspectFailed", w.Message, c.Name)
 		case crashLoopBackOff:
 			d.event(corev1.EventTypeWarning, "BackOff",
 				fmt.Sprintf("Back-off restarting failed container %s in pod %s", c.Name, v.podName()), c.Name)

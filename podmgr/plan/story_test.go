@@ -24,7 +24,7 @@ import (
 //	hold create-sandbox actions of that kind take until…
 //	release             …this
 //	fail create-container [b]         …and those (of b) fail until "mend"
-//	image a missing|present           image-a goes or comes
+//	image a missing|present|misnamed  image-a goes, comes or cannot be
 //	pull fails|works a                what a pull of image-a will do
 //	stubborn c          ignores the stop signal
 //	debug d             an ephemeral container is added
@@ -124,7 +124,11 @@ func (s *story) run(d *datadriven.TestData) {
 		}
 		s.broken = map[string]string{}
 	case "image":
-		s.images["image-"+arg(0)] = Image{Present: arg(1) == "present"}
+		img := Image{Present: arg(1) == "present"}
+		if arg(1) == "misnamed" {
+			img.Reason, img.Message = invalidImageName, "no such name"
+		}
+		s.images["image-"+arg(0)] = img
 	case "pull":
 		s.unpullable["image-"+arg(1)] = arg(0) == "fails"
 	case "stubborn":

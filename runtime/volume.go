@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // kindVolume marks the snapshot of an image that a Pod has as a volume; its label of
@@ -51,10 +52,25 @@ func (r *Runtime) MountImage(ctx context.Context, uid, volume, name, target stri
 	if err != nil {
 		return fmt.Errorf("view of image %s: %w", name, err)
 	}
-	if err := mount.All(mounts, target); err != nil {
+	if err := mountView(mounts, target, labels); err != nil {
 		return fmt.Errorf("mount image %s at %s: %w", name, target, err)
 	}
 	return nil
+}
+
+// mountView mounts a view. That of a single layer is a bind mount, whose owners
+// containerd leaves as they are, whatever its options say.
+func mountView(mounts []mount.Mount, target string, labels map[string]string) error {
+	uids, mapped := labels[snapshots.LabelSnapshotUIDMapping]
+	if !mapped || len(mounts) != 1 || mounts[0].Type != "bind" {
+		return mount.All(mounts, target)
+	}
+	users, err := mount.GetUsernsFD(uids, labels[snapshots.LabelSnapshotGIDMapping])
+	if err != nil {
+		return err
+	}
+	defer users.Close()
+	return mount.IDMapMountWithAttrs(mounts[0].Source, target, int(users.Fd()), unix.MOUNT_ATTR_RDONLY, 0)
 }
 
 // ReleaseImages gives up the images that a Pod had as volumes, after they were

@@ -83,6 +83,13 @@ func (a *Agent) removeImages(ctx context.Context, bytes int64) (freed int64, err
 				wanted[name] = true
 			}
 		}
+		for i := range pod.Spec.Volumes {
+			if source := pod.Spec.Volumes[i].Image; source != nil {
+				if name, err := image.Normalise(source.Reference); err == nil {
+					wanted[name] = true
+				}
+			}
+		}
 		return nil
 	})
 	if err != nil {

@@ -218,7 +218,7 @@ var fields = []rule{
 	{path: "spec.volumes[].projected.sources[].serviceAccountToken", level: Supported},
 	{path: "spec.volumes[].projected.sources[].clusterTrustBundle", level: Supported},
 	{path: "spec.volumes[].projected.sources[].podCertificate", level: Refused, note: noSigner},
-	{path: "spec.volumes[].image", level: Supported, note: "images; an OCI artifact that is no image cannot be unpacked"},
+	{path: "spec.volumes[].image", level: Supported, note: "images, and OCI artifacts: each layer is a file, named by its title"},
 	{path: "spec.volumes[].persistentVolumeClaim", level: Supported, note: "file systems on PersistentVolumes of the types hostPath and local; the class local-path makes them"},
 	{path: "spec.volumes[].ephemeral", level: Supported},
 	{path: "spec.volumes[].csi", level: Refused, note: "no CSI driver can run here; use hostPath or nfs mounted by the host"},

@@ -70,3 +70,51 @@ func TestImageVolumes(t *testing.T) {
 	}
 	n.awaitPod("never", "is not pulled", func(p *corev1.Pod) bool { return waits(p, "a", "ErrImageNeverPull") })
 }
+
+// TestArtifactVolumes: each layer of an artifact is a file of a read-only volume, whole
+// or one alone, with and without a user namespace. None can be a container.
+func TestArtifactVolumes(t *testing.T) {
+	kubectlPath(t)
+	r := newRegistry(t, "", "")
+	for name, title := range map[string]string{"model": "conf/a.json", "bad": "../a.json"} {
+		a, err := imagetest.NewArtifact("application/vnd.example.model.v1", imagetest.File{Path: "weights", Content: []byte("heavy\n")}, imagetest.File{Path: title, Content: []byte("{}\n")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := imagetest.Push(t.Context(), r.Client(), r.URL, name, "v1", a); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := newNode(t)
+	n.openToAll()
+	n.start()
+	volume := func(name string) string {
+		return "volumes: [{name: i, image: {reference: " + quote(r.ref(name, "v1")) + ", pullPolicy: IfNotPresent}}]"
+	}
+	const mounts = "volumeMounts: [{name: i, mountPath: /art}, {name: i, mountPath: /conf, subPath: conf}, {name: i, mountPath: /one, subPath: weights}]"
+	script := "cat /art/weights /art/conf/a.json /conf/a.json /one; stat -c '%a %u' /art/weights /art/conf; for f in /art/weights /one /conf/new; do (echo no >$f) 2>&1 | grep -o 'Read-only file system'; done; echo looked; " + forever
+	want := slices.Concat([]string{"heavy", "{}", "{}", "heavy", "644 0", "755 0"}, slices.Repeat([]string{"Read-only file system"}, 3), []string{"looked"})
+	n.applied(podOf("reader", apps(sh("a", script, mounts)), volume("model")))
+	n.applied(podOf("mapped", ownUsers, apps(sh("a", script, mounts)), volume("model")))
+	for _, name := range []string{"reader", "mapped"} {
+		pod := n.awaitRunning(name)
+		n.saysLine(pod, "a", 0, "looked")
+		if got := n.log(pod, "a", 0); !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+	n.applied(podOf("never", apps(sh("a", forever, mounts)), volume("bad")))
+	n.awaitPod("never", "is told why", func(p *corev1.Pod) bool {
+		w := status(p, "a").State.Waiting
+		return w != nil && w.Reason == "ErrImagePull" && strings.Contains(w.Message, `has the title "../a.json" (annotation org.opencontainers.image.title): it is no path below a directory`)
+	})
+	n.applied(podOf("run", apps("{name: a, image: "+quote(r.ref("model", "v1"))+", command: [/weights]}")))
+	n.awaitPod("run", "cannot be run", func(p *corev1.Pod) bool {
+		w := status(p, "a").State.Waiting
+		return w != nil && w.Reason == "CreateContainerError" && strings.Contains(w.Message, "it can be a volume, but no container")
+	})
+	n.kubectl("delete", "pods", "--all", "--wait=false")
+	for _, name := range []string{"reader", "mapped", "never", "run"} {
+		n.awaitGone(name)
+	}
+}

@@ -5,6 +5,7 @@ package podmgr
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -37,7 +38,17 @@ func (w *worker) mountImage(ctx context.Context, pod *corev1.Pod, v *corev1.Volu
 	if mounted, err := volumes.Mounted(vol); err != nil || mounted {
 		return err
 	}
-	err := w.m.cfg.Runtime.MountImage(ctx, string(pod.UID), v.Name, w.imageName(v.Image.Reference), vol.Path, stage.namespaces.IDs)
+	img, ok, err := w.m.cfg.Images.Get(ctx, v.Image.Reference)
+	switch {
+	case err != nil:
+		return err
+	case !ok:
+		err = fmt.Errorf("image %s: %w", v.Image.Reference, runtime.ErrImage)
+	case img.ChainID == "":
+		return fmt.Errorf("image %s has no file system", img.Name)
+	default:
+		err = w.m.cfg.Runtime.MountImage(ctx, string(pod.UID), v.Name, img.ChainID.String(), vol.Path, stage.namespaces.IDs)
+	}
 	if errors.Is(err, runtime.ErrImage) {
 		w.forgetImage(v.Image.Reference)
 	}

@@ -10,6 +10,7 @@ import (
 
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
@@ -36,6 +37,9 @@ func (r *Runtime) image(ctx context.Context, name string) (image, error) {
 	desc, err := img.Config(ctx)
 	if err != nil {
 		return image{}, fmt.Errorf("image %s: config: %w: %w", name, ErrImage, err)
+	}
+	if !images.IsConfigType(desc.MediaType) {
+		return image{}, fmt.Errorf("%s is an artifact (its configuration has the media type %q) and no image: it can be a volume, but no container: %w", name, desc.MediaType, ErrImage)
 	}
 	blob, err := content.ReadBlob(ctx, img.ContentStore(), desc)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/errdefs"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -20,11 +21,12 @@ const kindVolume = "volume"
 
 func volumeKey(uid, volume string) string { return "volume-" + uid + "-" + volume }
 
-// MountImage mounts an image's file system read-only at target, for a Pod's volume.
-// Whoever unmounts it calls ReleaseImages afterwards; until then the image's layers
-// stay. Nothing is mounted at target before. Errors about the image have ErrImage.
-// With IDs (Size > 0) its files belong to the user namespace that has them.
-func (r *Runtime) MountImage(ctx context.Context, uid, volume, name, target string, ids specs.LinuxIDMapping) error {
+// MountImage mounts an image's file system, or an artifact's files, read-only at target,
+// for a Pod's volume; snapshot is the key of what its layers are unpacked to. Whoever
+// unmounts it calls ReleaseImages afterwards; until then the layers stay. Nothing is
+// mounted at target before. When the snapshot is not there the error has ErrImage. With
+// IDs (Size > 0) its files belong to the user namespace that has them.
+func (r *Runtime) MountImage(ctx context.Context, uid, volume, snapshot, target string, ids specs.LinuxIDMapping) error {
 	ctx = r.namespaced(ctx)
 	labels := map[string]string{LabelKind: kindVolume, LabelPodUID: uid, labelRoot: time.Now().UTC().Format(time.RFC3339)}
 	if ids.Size > 0 {
@@ -32,28 +34,24 @@ func (r *Runtime) MountImage(ctx context.Context, uid, volume, name, target stri
 			return err
 		}
 	}
-	img, err := r.image(ctx, name)
-	if err != nil {
-		return err
-	}
-	if img.chainID == "" {
-		return fmt.Errorf("image %s has no file system: %w", name, ErrImage)
-	}
 	service, key := r.client.SnapshotService(r.cfg.Snapshotter), volumeKey(uid, volume)
 	var mounts []mount.Mount
-	err = r.write(ctx, func(ctx context.Context) (err error) {
+	err := r.write(ctx, func(ctx context.Context) (err error) {
 		// One that is there is of an earlier boot, and perhaps of an older image.
 		if err := service.Remove(ctx, key); !gone(err) {
 			return err
 		}
-		mounts, err = service.View(ctx, key, img.chainID, snapshots.WithLabels(labels))
+		mounts, err = service.View(ctx, key, snapshot, snapshots.WithLabels(labels))
 		return err
 	})
+	if errdefs.IsNotFound(err) {
+		err = fmt.Errorf("%w: %w", ErrImage, err)
+	}
 	if err != nil {
-		return fmt.Errorf("view of image %s: %w", name, err)
+		return fmt.Errorf("view of snapshot %s: %w", snapshot, err)
 	}
 	if err := mountView(mounts, target, labels); err != nil {
-		return fmt.Errorf("mount image %s at %s: %w", name, target, err)
+		return fmt.Errorf("mount snapshot %s at %s: %w", snapshot, target, err)
 	}
 	return nil
 }

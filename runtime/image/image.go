@@ -35,15 +35,16 @@ type Image struct {
 	Name    string        // normalised; the name of containerd's image record
 	Target  digest.Digest // digest that the name points to: an index or a manifest
 	Digest  digest.Digest // digest of this platform's manifest
-	ID      digest.Digest // digest of the configuration, as Kubernetes' image ID
+	ID      digest.Digest // digest of the configuration, as Kubernetes' image ID; of an artifact, of the manifest
 	Size    int64         // bytes of manifest, configuration and (compressed) layers
 	Config  ocispec.ImageConfig
 	ChainID digest.Digest // key of the unpacked layers' snapshot, the parent for a container's own; "" without layers
 
-	Platform    string    // os/architecture of the configuration
+	Platform    string    // os/architecture of the configuration; "" for an artifact
 	RepoTags    []string  // all tagged names of the same content, sorted
 	RepoDigests []string  // repository@digest for all names whose digest a registry would know, sorted
 	CreatedAt   time.Time // when the name was first put into the store
+	Artifact    string    // type of an artifact, which can be a volume but not run; "" for an image
 	Source      string    // "registry", "oci-archive" or "docker-archive"
 	Problem     string    // only from List: why the image cannot be used; "" when it is whole
 }
@@ -51,7 +52,8 @@ type Image struct {
 // details are the facts that follow from the target's digest alone, and so may be cached.
 type details struct {
 	manifest digest.Digest
-	config   ocispec.Descriptor
+	config   ocispec.Descriptor // of an artifact, whose configuration may be that of all others, the manifest
+	artifact string
 	layers   []ocispec.Descriptor
 	size     int64
 	image    ocispec.Image
@@ -175,9 +177,12 @@ func describe(record images.Image, d *details, all []images.Image) Image {
 		Size:      d.size,
 		Config:    d.image.Config,
 		ChainID:   d.chainID,
-		Platform:  d.image.OS + "/" + d.image.Architecture,
+		Artifact:  d.artifact,
 		CreatedAt: record.CreatedAt,
 		Source:    record.Labels[labelSource],
+	}
+	if d.artifact == "" {
+		img.Platform = d.image.OS + "/" + d.image.Architecture
 	}
 	for _, other := range all {
 		if other.Target.Digest != record.Target.Digest {
@@ -283,33 +288,53 @@ func (s *Store) inspect(ctx context.Context, target ocispec.Descriptor) (*detail
 	return d, nil
 }
 
-// read walks from an index or manifest to the configuration.
-func (s *Store) read(ctx context.Context, target ocispec.Descriptor) (*details, error) {
-	desc := target
+// manifest walks from a target to the manifest for this platform. fetch, if given, is called before something is read.
+func (s *Store) manifest(ctx context.Context, target ocispec.Descriptor, fetch fetcher) (ocispec.Descriptor, *ocispec.Manifest, error) {
+	desc, read := target, func(desc ocispec.Descriptor, into any) error {
+		if fetch != nil {
+			if err := fetch(ctx, desc, false); err != nil {
+				return err
+			}
+		}
+		return s.readJSON(ctx, desc, into)
+	}
 	// An index may point to an index; deeper nesting is not seen in the wild.
 	for depth := 0; images.IsIndexType(desc.MediaType); depth++ {
 		if depth == 4 {
-			return nil, fmt.Errorf("%w: %s: indexes are nested too deep", ErrCorrupt, target.Digest)
+			return desc, nil, fmt.Errorf("%w: %s: indexes are nested too deep", ErrCorrupt, target.Digest)
 		}
 		var index ocispec.Index
-		if err := s.readJSON(ctx, desc, &index); err != nil {
-			return nil, err
+		if err := read(desc, &index); err != nil {
+			return desc, nil, err
 		}
 		next, err := s.choose(index.Manifests)
 		if err != nil {
-			return nil, err
+			return desc, nil, err
 		}
 		desc = next
 	}
 	if !images.IsManifestType(desc.MediaType) {
-		return nil, fmt.Errorf("%s is no container image: its media type is %q", desc.Digest, desc.MediaType)
+		return desc, nil, fmt.Errorf("%s is neither a container image nor an artifact: its media type is %q", desc.Digest, desc.MediaType)
 	}
-	var manifest ocispec.Manifest
-	if err := s.readJSON(ctx, desc, &manifest); err != nil {
+	manifest := new(ocispec.Manifest)
+	return desc, manifest, read(desc, manifest)
+}
+
+// read walks from an index or manifest to the configuration.
+func (s *Store) read(ctx context.Context, target ocispec.Descriptor) (*details, error) {
+	desc, manifest, err := s.manifest(ctx, target, nil)
+	if err != nil {
 		return nil, err
 	}
-	if !images.IsConfigType(manifest.Config.MediaType) {
-		return nil, fmt.Errorf("%s is no container image: its configuration has the media type %q", desc.Digest, manifest.Config.MediaType)
+	if kind := artifactType(manifest); kind != "" {
+		d := &details{manifest: desc.Digest, config: desc, artifact: kind, size: desc.Size + manifest.Config.Size, chainID: desc.Digest}
+		for _, layer := range manifest.Layers {
+			if !isNothing(layer) {
+				d.layers = append(d.layers, layer)
+				d.size += layer.Size
+			}
+		}
+		return d, nil
 	}
 	d := &details{manifest: desc.Digest, config: manifest.Config, size: desc.Size + manifest.Config.Size}
 	if err := s.readJSON(ctx, manifest.Config, &d.image); err != nil {

@@ -80,7 +80,7 @@ func (s *Store) fetch(ctx context.Context, name string, o PullOptions) (Image, e
 		return Image{}, err
 	}
 	if !images.IsManifestType(target.MediaType) && !images.IsIndexType(target.MediaType) {
-		return Image{}, fmt.Errorf("it is no container image that can be run: media type %q", target.MediaType)
+		return Image{}, fmt.Errorf("it is neither a container image nor an artifact with a manifest as images have it: media type %q", target.MediaType)
 	}
 	fetcher, err := resolver.Fetcher(ctx, name)
 	if err != nil {
@@ -93,7 +93,7 @@ func (s *Store) fetch(ctx context.Context, name string, o PullOptions) (Image, e
 		return Image{}, err
 	}
 	source := &watchedFetcher{Fetcher: fetcher, seen: seen, stall: o.StallTimeout, cancel: cancel}
-	err = s.unpack(ctx, target, s.fetchHandler(source, sourceLabel), seen)
+	err = s.unpack(ctx, target, s.fetchFrom(source, sourceLabel), seen)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) && errors.Is(err, context.Canceled) {
 			err = cause
@@ -129,17 +129,17 @@ func (s *Store) finished(ctx context.Context, record images.Image) (Image, error
 	return describe(record, d, all), nil
 }
 
-// fetchHandler stores one descriptor's content, bounded by what may be read into memory later.
-func (s *Store) fetchHandler(fetcher remotes.Fetcher, then images.HandlerFunc) images.HandlerFunc {
+// fetchFrom stores one descriptor's content, bounded by what may be read into memory later.
+func (s *Store) fetchFrom(source remotes.Fetcher, then images.HandlerFunc) fetcher {
 	store := s.content()
-	return func(ctx context.Context, desc ocispec.Descriptor) ([]ocispec.Descriptor, error) {
-		if !images.IsLayerType(desc.MediaType) && desc.Size > maxJSON {
-			return nil, fmt.Errorf("%w: %s %s has %d bytes, the limit is %d", ErrTooLarge, desc.MediaType, desc.Digest, desc.Size, int64(maxJSON))
+	return func(ctx context.Context, desc ocispec.Descriptor, layer bool) error {
+		if !layer && desc.Size > maxJSON {
+			return fmt.Errorf("%w: %s %s has %d bytes, the limit is %d", ErrTooLarge, desc.MediaType, desc.Digest, desc.Size, int64(maxJSON))
 		}
 		if desc.Size > s.limits.MaxBytes {
-			return nil, fmt.Errorf("%w: layer %s has %d bytes, the configured limit is %d", ErrTooLarge, desc.Digest, desc.Size, s.limits.MaxBytes)
+			return fmt.Errorf("%w: layer %s has %d bytes, the configured limit is %d", ErrTooLarge, desc.Digest, desc.Size, s.limits.MaxBytes)
 		}
-		_, err := remotes.FetchHandler(store, fetcher)(ctx, desc)
+		_, err := remotes.FetchHandler(store, source)(ctx, desc)
 		if err != nil {
 			if errdefs.IsFailedPrecondition(err) {
 				// A wrong digest: what has arrived is of no use and would be resumed.
@@ -150,9 +150,10 @@ func (s *Store) fetchHandler(fetcher remotes.Fetcher, then images.HandlerFunc) i
 			} else if errdefs.IsNotFound(err) {
 				err = fmt.Errorf("%w: %s %s, which the image needs, is missing from it", ErrNotFound, desc.MediaType, desc.Digest)
 			}
-			return nil, err
+			return err
 		}
-		return then(ctx, desc)
+		_, err = then(ctx, desc)
+		return err
 	}
 }
 

@@ -18,21 +18,29 @@ import (
 // parallelLayers is how many layers are fetched at once: enough to fill a line, few enough for a small node's memory.
 const parallelLayers = 3
 
+// fetcher brings one descriptor's content into the store. Layers may be large.
+type fetcher func(ctx context.Context, desc ocispec.Descriptor, layer bool) error
+
 // unpack walks from target to the layers, marks in containerd's metadata what refers to what (so that the garbage collector
 // keeps it), and unpacks the layers into snapshots. fetch, if given, is called for each descriptor before it is read; without
 // it everything must be in the content store already. It returns when all is on disk. The caller holds a lease.
-func (s *Store) unpack(ctx context.Context, target ocispec.Descriptor, fetch images.HandlerFunc, seen *tracker) error {
+func (s *Store) unpack(ctx context.Context, target ocispec.Descriptor, fetch fetcher, seen *tracker) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	store := s.content()
 	if fetch == nil {
-		fetch = func(ctx context.Context, desc ocispec.Descriptor) ([]ocispec.Descriptor, error) {
-			return nil, s.blob(ctx, desc)
-		}
+		fetch = func(ctx context.Context, desc ocispec.Descriptor, _ bool) error { return s.blob(ctx, desc) }
 	}
-	children := images.ChildrenHandler(boundedContent{store})
-	children = images.SetChildrenMappedLabels(store, children, nil)
-	handler := seen.watch(images.Handlers(images.HandlerFunc(fetch), s.onlyOurPlatform(children)))
+	desc, manifest, err := s.manifest(ctx, target, fetch)
+	if err != nil {
+		return err
+	}
+	if artifactType(manifest) != "" {
+		return s.unpackArtifact(ctx, target, desc, manifest, fetch, seen)
+	}
+	handler := seen.watch(images.Handlers(images.HandlerFunc(func(ctx context.Context, desc ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+		return nil, fetch(ctx, desc, images.IsLayerType(desc.MediaType))
+	}), s.children()))
 
 	limiter := semaphore.NewWeighted(parallelLayers)
 	unpacker, err := unpack.NewUnpacker(ctx, store,
@@ -56,10 +64,12 @@ func (s *Store) unpack(ctx context.Context, target ocispec.Descriptor, fetch ima
 	return err
 }
 
-// onlyOurPlatform narrows an index to the one manifest that suits this machine, and bounds what is read into memory.
-func (s *Store) onlyOurPlatform(f images.HandlerFunc) images.HandlerFunc {
+// children finds what a descriptor refers to and marks it. It narrows an index to the one manifest that suits this machine, and
+// bounds what is read into memory.
+func (s *Store) children() images.HandlerFunc {
+	all := images.SetChildrenMappedLabels(s.content(), images.ChildrenHandler(boundedContent{s.content()}), nil)
 	return func(ctx context.Context, desc ocispec.Descriptor) ([]ocispec.Descriptor, error) {
-		children, err := f(ctx, desc)
+		children, err := all(ctx, desc)
 		if err != nil || !images.IsIndexType(desc.MediaType) {
 			return children, err
 		}

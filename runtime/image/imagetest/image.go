@@ -124,6 +124,26 @@ func (i *Image) Seal() error {
 	return err
 }
 
+// NewArtifact makes an artifact that is no image, of files in order. A file without a path is a layer without a title.
+func NewArtifact(kind string, files ...File) (*Image, error) {
+	a := &Image{Config: NewBlob(ocispec.MediaTypeEmptyJSON, []byte("{}"))}
+	manifest := ocispec.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, ArtifactType: kind,
+		Config: a.Config.Descriptor, Layers: []ocispec.Descriptor{},
+	}
+	for _, f := range files {
+		layer := NewBlob("application/octet-stream", f.Content)
+		if f.Path != "" {
+			layer.Annotations = map[string]string{ocispec.AnnotationTitle: f.Path}
+		}
+		a.Layers = append(a.Layers, layer)
+		manifest.Layers = append(manifest.Layers, layer.Descriptor)
+	}
+	var err error
+	a.Manifest, err = jsonBlob(ocispec.MediaTypeImageManifest, manifest)
+	return a, err
+}
+
 // Index makes an index of images, one for each platform.
 func Index(images ...*Image) (Blob, error) {
 	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}

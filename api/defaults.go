@@ -25,6 +25,7 @@ func Default(pod *corev1.Pod) {
 // Validate checks a defaulted Pod with the rules that the Kubernetes API applies
 // when a Pod is created. It does not change the Pod.
 func Validate(pod *corev1.Pod) field.ErrorList {
+	allowPrivileged()
 	internal := new(core.Pod)
 	if err := upstream.Convert_v1_Pod_To_core_Pod(pod.DeepCopy(), internal, nil); err != nil {
 		return field.ErrorList{field.InternalError(nil, err)}

@@ -23,6 +23,7 @@ type Rules struct {
 // that validation knows. defaults may be nil.
 func RulesOf[T, I any](defaults func(*T), convert func(*T, *I, conversion.Scope) error,
 	create func(*I) field.ErrorList, update func(o, old *I) field.ErrorList) Rules {
+	allowPrivileged() // in Pod templates
 	internal := func(o runtime.Object) (*I, field.ErrorList) {
 		out := new(I)
 		if err := convert(any(o.DeepCopyObject()).(*T), out, nil); err != nil {

@@ -35,6 +35,7 @@ func ValidateResize(pod, old *corev1.Pod) field.ErrorList {
 }
 
 func validateChange(pod, old *corev1.Pod, rules podRules) field.ErrorList {
+	allowPrivileged()
 	now, before := new(core.Pod), new(core.Pod)
 	if err := upstream.Convert_v1_Pod_To_core_Pod(pod.DeepCopy(), now, nil); err != nil {
 		return field.ErrorList{field.InternalError(nil, err)}

@@ -35,3 +35,35 @@ func TestKubectlPrivileged(t *testing.T) {
 		t.Errorf("against the namespace's level: %v %s", err, out)
 	}
 }
+
+// TestKubectlFailedContainers: the events of a container that cannot be made or started
+// are the kubelet's, in its order, and those of all attempts are one.
+func TestKubectlFailedContainers(t *testing.T) {
+	kubectlPath(t)
+	n := newNode(t)
+	n.start()
+	n.must(podOf("starts", apps(busybox("app", "command: [/nosuch]"))))
+	n.must(podOf("makes", apps(busybox("app", "command: [id], securityContext: {runAsNonRoot: true}"))))
+	const events = `custom-columns=T:.type,R:.reason,C:.count,M:.message`
+	again := func(pod, reason string) []string {
+		t.Helper()
+		var lines []string
+		n.eventually(reason+" of "+pod+" happens again", func() bool {
+			lines = strings.Split(n.kubectl("get", "events", "--no-headers", "-o", events, "--field-selector", "involvedObject.name="+pod), "\n")
+			return regexp.MustCompile(`(?m)^\w+ +` + reason + ` +2 `).MatchString(strings.Join(lines, "\n"))
+		})
+		return lines
+	}
+	in := func(pod string, got []string, want ...string) {
+		t.Helper()
+		pattern := `(?s)` + strings.ReplaceAll(strings.Join(want, `\n(.*\n)?`), " ", ` +`)
+		if text := strings.Join(got, "\n"); !regexp.MustCompile(pattern).MatchString(text) {
+			t.Errorf("events of %s do not match %s:\n%s", pod, pattern, text)
+		}
+	}
+	in("starts", again("starts", "Failed"), `Normal Pulled 2 Container image "busybox" already present on machine[^\n]*`, `Normal Created 2 Container created`,
+		`Warning Failed 2 Error: failed to create containerd task: [^\n]*exec: "/nosuch": [^\n]*no such file or directory`)
+	in("makes", again("makes", "Failed"), `Normal Pulled 2 Container image "busybox" already present on machine[^\n]*`,
+		`Warning Failed 2 Error: container has runAsNonRoot and image will run as root [(]pod: "makes_default[^\n]*, container: app[)]`)
+	n.expect(`^container has runAsNonRoot and image will run as root`, "get", "pod", "makes", "-o", "jsonpath={.status.containerStatuses[0].state.waiting.message}")
+}

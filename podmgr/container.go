@@ -62,7 +62,7 @@ func (w *worker) createContainer(ctx context.Context, pod *corev1.Pod, a plan.Ac
 		if !errors.Is(err, runtime.ErrImage) {
 			err = &configError{err}
 		}
-		w.event(pod, c.Name, corev1.EventTypeWarning, "Failed", "Error: "+err.Error())
+		w.tellFailed(pod, c.Name, err)
 		return err
 	}
 	made, err := w.m.cfg.Runtime.Create(ctx, container)
@@ -76,10 +76,18 @@ func (w *worker) createContainer(ctx context.Context, pod *corev1.Pod, a plan.Ac
 		if errors.Is(err, runtime.ErrImage) {
 			w.forgetImage(c.Image)
 		}
-		w.event(pod, c.Name, corev1.EventTypeWarning, "Failed", "Error: "+err.Error())
+		w.tellFailed(pod, c.Name, err)
 		return err
 	}
 	return nil
+}
+
+// tellFailed tells that a container could not be made, for which its image was there.
+func (w *worker) tellFailed(pod *corev1.Pod, container string, err error) {
+	if !errors.Is(err, runtime.ErrImage) {
+		w.imageWasThere(pod, container)
+	}
+	w.event(pod, container, corev1.EventTypeWarning, "Failed", "Error: "+told(err))
 }
 
 // verify removes a container that has something else mounted than was checked.
@@ -103,7 +111,7 @@ func (w *worker) verifyCreated(ctx context.Context, pod *corev1.Pod, stage *sand
 			continue
 		}
 		if err := w.verify(ctx, c, stage, s); err != nil {
-			w.event(pod, c.Name, corev1.EventTypeWarning, "Failed", "Error: "+err.Error())
+			w.tellFailed(pod, c.Name, err)
 		}
 	}
 }
@@ -236,15 +244,15 @@ func usesAddress(c *corev1.Container) bool {
 // startContainer starts a created container.
 func (w *worker) startContainer(ctx context.Context, pod *corev1.Pod, a plan.Action) error {
 	err := w.m.cfg.Runtime.Start(ctx, a.ID)
+	w.imageWasThere(pod, a.Container)
+	w.event(pod, a.Container, corev1.EventTypeNormal, "Created", "Container created")
 	if err != nil {
-		w.event(pod, a.Container, corev1.EventTypeWarning, "Failed", "Error: "+err.Error())
+		w.event(pod, a.Container, corev1.EventTypeWarning, "Failed", "Error: "+told(err))
 		if s, ok := w.find(a.ID); ok && s.State == runtime.StateExited {
 			return nil // the start error is on record as the container's end
 		}
 		return err
 	}
-	w.imageWasThere(pod, a.Container)
-	w.event(pod, a.Container, corev1.EventTypeNormal, "Created", "Container created")
 	w.event(pod, a.Container, corev1.EventTypeNormal, "Started", "Container started")
 	return nil
 }

@@ -124,5 +124,19 @@ func reasonOf(kind plan.Kind, err error) (reason, message string) {
 	default:
 		reason = "FailedKillPod"
 	}
-	return reason, err.Error()
+	return reason, told(err)
+}
+
+// told is an error in the words for the Pod's owner, who knows which container it is
+// about, and for whom it is the same at each attempt.
+func told(err error) string {
+	var config *configError
+	var container *runtime.ContainerError
+	switch {
+	case errors.As(err, &config):
+		return config.Error()
+	case errors.As(err, &container):
+		return container.Err.Error()
+	}
+	return err.Error()
 }

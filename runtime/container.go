@@ -25,6 +25,17 @@ var (
 	ErrImage = errors.New("image not usable")
 )
 
+// ContainerError is a failure of Create or Start. Err is what went wrong, for whoever knows which container it is about.
+type ContainerError struct {
+	Op, Name, ID string
+	Err          error
+}
+
+func (e *ContainerError) Error() string {
+	return fmt.Sprintf("%s container %s (%s): %v", e.Op, e.Name, e.ID, e.Err)
+}
+func (e *ContainerError) Unwrap() error { return e.Err }
+
 // Pod names the Pod that a container belongs to.
 type Pod struct {
 	Namespace, Name, UID string

@@ -61,9 +61,9 @@ func (r *Runtime) Create(ctx context.Context, c Container) (Status, error) {
 	defer cancel()
 	if cleanup := r.destroy(undo, e); cleanup != nil {
 		r.change(e, func(s *Status) { s.State, s.Message = StateUnknown, shorten(err.Error()) })
-		return Status{}, fmt.Errorf("create container %s (%s): %w; and cleaning up: %w", c.Name, c.ID, err, cleanup)
+		err = fmt.Errorf("%w; and cleaning up: %w", err, cleanup)
 	}
-	return Status{}, fmt.Errorf("create container %s (%s): %w", c.Name, c.ID, err)
+	return Status{}, &ContainerError{"create", c.Name, c.ID, err}
 }
 
 // admit gives the locked entry of the container: a new one, or one that is StateCreated.

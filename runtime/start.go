@@ -47,7 +47,7 @@ func (r *Runtime) Start(ctx context.Context, id string) error {
 	now := time.Now()
 	if err != nil {
 		r.ended(e, func(s *Status) { s.ExitCode, s.FinishedAt, s.Message = startErrorCode, now, shorten(err.Error()) })
-		return fmt.Errorf("start container %s (%s): %w", s.Name, id, err)
+		return &ContainerError{"start", s.Name, id, err}
 	}
 	s = r.change(e, func(s *Status) {
 		if s.PID = int(started.Pid); s.State == StateCreated {

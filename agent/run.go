@@ -40,6 +40,7 @@ func Run(ctx context.Context, cfg Config, o RunOptions, log *slog.Logger) (statu
 	if err := cfg.complete(); err != nil {
 		return 1, err
 	}
+	o.Console.begin()
 	noteStaying(o.Objects, o.Console)
 	a, client, err := orBeside(ctx, &cfg, func() (*Agent, error) { return Open(ctx, cfg, o.Console.hooks(), log) })
 	switch {

@@ -55,7 +55,6 @@ func runBeside(ctx context.Context, cfg Config, client *socket.Client, o RunOpti
 	asked := ctx
 	ctx, stop := context.WithCancel(context.WithoutCancel(asked))
 	defer stop()
-	o.Console.begin()
 	if _, err := client.Facts(ctx, "none"); err != nil { // what it cannot show, it had better not run
 		return 1, err
 	}

@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -74,6 +75,9 @@ func TestRunWithClaims(t *testing.T) {
 	got := n.foreground(in(job("once", space, data)))
 	if got.code != 0 || !strings.Contains(got.stderr, "persistentvolumeclaim space/stock stays with its data when the run is over") {
 		t.Error(got)
+	}
+	if !regexp.MustCompile(`(?m)^ *0\.\d{3}s .* space/stock stays with its data`).MatchString(got.stderr) {
+		t.Errorf("no time since the start of the command: %s", got.stderr)
 	}
 	wants(n.foreground(in(job("twice", space, data))), "[a] once")
 	if got := n.volumes(); len(got) != 1 {

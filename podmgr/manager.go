@@ -130,7 +130,9 @@ func New(cfg Config) *Manager {
 		someEnded: make(chan struct{}, 1),
 	}
 	m.hooks = probe.NewHooks()
-	m.prober = newProber(probe.New().Run, m.Changed)
+	probes := probe.New()
+	m.prober = newProber(probes.Run, m.Changed)
+	m.prober.quick = probes.Quick
 	return m
 }
 

@@ -19,9 +19,9 @@ const (
 	// execProbesMax and netProbesMax bound the probes under way, those that run a
 	// process and those that only wait for an answer. More wait for their turn.
 	execProbesMax, netProbesMax = 16, 128
-	// slack is how much too early a probe may be made to share a wake-up: each costs
-	// more than what there is to do.
-	slack = 50 * time.Millisecond
+	// slackPart of its period, and slackMax at most, a probe may be made too early to share
+	// a wake-up: each costs more than what there is to do.
+	slackPart, slackMax = 10, time.Second
 	// idleMax is how many goroutines wait for the next probe: a new one has to grow its
 	// stack first, each time.
 	idleMax = 16
@@ -32,15 +32,21 @@ const (
 	eventBurst, eventEvery = 25, 5 * time.Minute
 )
 
-// prober makes the probes of all running containers: one goroutine waits for the
-// next that is due, and each probe under way has one more.
+// runFunc makes a probe, as probe.Prober.Run does.
+type runFunc func(context.Context, *corev1.Probe, probe.Target) (probe.Outcome, error)
+
+// prober makes the probes of all running containers: one goroutine waits for those
+// that are due and makes the quick ones among them, and each other under way has one
+// more.
 type prober struct {
-	run func(context.Context, *corev1.Probe, probe.Target) (probe.Outcome, error)
+	run runFunc
+	// quick prepares a probe that is made with others; it may be nil.
+	quick func(*corev1.Probe, probe.Target) *probe.Quick
 	// changed is told the Pod's UID when a result changed; it must not block.
 	changed func(uid string)
 	wake    chan struct{}
-	// idle are goroutines that wait for a probe.
-	idle chan *task
+	// idle are goroutines that wait for work.
+	idle chan func()
 
 	mu       sync.Mutex
 	idlers   int
@@ -89,8 +95,13 @@ type task struct {
 	first time.Time
 	// index in the heap, or negative: under way, waiting for its turn, or over.
 	index int
-	last  probe.Result
-	times int // how often in a row last came
+	// Of the one under way: when it began, and the probe when it is a quick one, for the
+	// Pod's address that it was prepared for.
+	began    time.Time
+	prepared *probe.Quick
+	address  string
+	last     probe.Result
+	times    int // how often in a row last came
 }
 
 const (
@@ -99,9 +110,9 @@ const (
 	livenessProbe  = "Liveness"
 )
 
-func newProber(run func(context.Context, *corev1.Probe, probe.Target) (probe.Outcome, error), changed func(string)) *prober {
+func newProber(run runFunc, changed func(string)) *prober {
 	return &prober{
-		run: run, changed: changed, wake: make(chan struct{}, 1), idle: make(chan *task), began: time.Now(),
+		run: run, changed: changed, wake: make(chan struct{}, 1), idle: make(chan func()), began: time.Now(),
 		subjects: make(map[string]map[string]*subject), lanes: [2]lane{{free: execProbesMax}, {free: netProbesMax}},
 	}
 }
@@ -111,7 +122,8 @@ func (p *prober) serve(ctx context.Context) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for ctx.Err() == nil {
-		timer.Reset(p.launch(ctx, time.Now()))
+		p.ask(ctx, p.launch(ctx, time.Now()))
+		timer.Reset(p.pause())
 		select {
 		case <-p.wake:
 		case <-timer.C:
@@ -204,6 +216,15 @@ func (t *task) period() time.Duration {
 	return time.Duration(max(t.spec.PeriodSeconds, 1)) * time.Second
 }
 
+// due says whether it is time for a probe. The first, for which the container has its
+// delay, is not made too early.
+func (t *task) due(now time.Time) bool {
+	if t.last != "" {
+		now = now.Add(min(t.period()/slackPart, slackMax))
+	}
+	return !t.at.After(now)
+}
+
 func (t *task) early() bool { return t.at.Before(t.first) }
 
 // paused says whether the probe is not to be made now.
@@ -236,32 +257,31 @@ func (p *prober) push(t *task) {
 	}
 }
 
-// launch begins the probes that are due and says how long to sleep.
-func (p *prober) launch(ctx context.Context, now time.Time) time.Duration {
+// launch begins the probes that are due, but for those that it returns.
+func (p *prober) launch(ctx context.Context, now time.Time) (asking []*task) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for len(p.tasks) > 0 && !p.tasks[0].at.After(now.Add(slack)) {
+	var due []*task
+	for len(p.tasks) > 0 && p.tasks[0].due(now) {
 		t := p.tasks[0]
 		if t.paused() {
-			for !t.at.After(now.Add(slack)) {
+			for t.due(now) {
 				t.at = t.at.Add(t.period())
 			}
 			heap.Fix(&p.tasks, 0)
 			continue
 		}
 		heap.Pop(&p.tasks)
-		l := p.lane(t)
-		if l.free == 0 {
-			l.waiting = append(l.waiting, t)
-			continue
-		}
-		l.free--
-		select {
-		case p.idle <- t:
-		default:
-			go p.workOn(ctx, t)
-		}
+		due = append(due, t)
 	}
+	return p.enter(ctx, due)
+}
+
+// pause says how long to sleep.
+func (p *prober) pause() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
 	p.next = now.Add(time.Hour)
 	if len(p.tasks) > 0 {
 		p.next = p.tasks[0].at

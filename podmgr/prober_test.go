@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -287,6 +289,85 @@ func TestBounded(t *testing.T) {
 	})
 }
 
+// TestWakeUpsAreShared: a probe is made with one that is due a little sooner, but the
+// first one not too soon.
+func TestWakeUpsAreShared(t *testing.T) {
+	probing(t, func(b *bench) {
+		b.answer = func(string, time.Duration) (probe.Outcome, error) { return good, nil }
+		sooner := b.subject(nil, nil, probeSpec("l", nil))
+		later := b.subject(nil, probeSpec("r", func(p *corev1.Probe) { p.InitialDelaySeconds = 2 }), nil)
+		later.id, later.startedAt = "later", later.startedAt.Add(150*time.Millisecond)
+		b.follow(b.t.Context(), "uid", []*subject{sooner, later})
+		b.after(6300 * time.Millisecond)
+		calls := b.list(&b.calls)
+		slices.Sort(calls)
+		b.expect("calls", calls, "[l 2s l 4s l 6s r 2.15s r 4s r 6s]")
+	})
+}
+
+// TestAskedTogether has more quick probes than may be under way at a time. Some take
+// their time, some fail, some never end.
+func TestAskedTogether(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/slow":
+			time.Sleep(3 * probe.AnswerTime)
+		case "/never":
+			<-r.Context().Done()
+		}
+	}))
+	defer server.Close() // waits for the requests, which have to be given up before
+	port := server.Listener.Addr().(*net.TCPAddr).Port
+	changed, told := make(chan string, 10*netProbesMax), make(chan string, 10*netProbesMax)
+	probes := probe.New()
+	p := newProber(probes.Run, func(uid string) { changed <- uid })
+	p.quick = probes.Quick
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { p.serve(ctx); close(done) }()
+	defer func() { cancel(); <-done }()
+	follow := func(uid, path string, port int) {
+		p.follow(ctx, uid, []*subject{{
+			uid: uid, id: "id", startedAt: time.Now(), container: &corev1.Container{ReadinessProbe: &corev1.Probe{
+				ProbeHandler:  corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: path, Port: intstr.FromInt(port)}},
+				PeriodSeconds: 1, TimeoutSeconds: 30, SuccessThreshold: 1, FailureThreshold: 1,
+			}},
+			target: func() probe.Target { return probe.Target{IP: "127.0.0.1"} },
+			tell:   func(_, _, message string) { told <- uid + " " + message },
+		}})
+	}
+	follow("nobody listens", "/", 1)
+	follow("does not end", "/never", port)
+	for i := range 2 * netProbesMax {
+		follow(fmt.Sprint("quick ", i), "/", port)
+		follow(fmt.Sprint("slow ", i), "/slow", port)
+	}
+	left := map[string]bool{"nobody listens": true}
+	for i := range 2 * netProbesMax {
+		left[fmt.Sprint("quick ", i)], left[fmt.Sprint("slow ", i)] = true, true
+	}
+	for len(left) > 0 {
+		uid := <-changed
+		want := plan.ProbeSucceeded
+		if uid == "nobody listens" {
+			want = plan.ProbeFailed
+		}
+		if got := p.results(uid, "id").Readiness; got != want {
+			t.Errorf("%s: %v", uid, got)
+		}
+		delete(left, uid)
+	}
+	if got, want := <-told, `nobody listens Readiness probe failed: Get "http://127.0.0.1:1/": dial tcp 127.0.0.1:1: connect: connection refused`; got != want {
+		t.Errorf("told: %s", got)
+	}
+	p.mu.Lock()
+	uids := slices.Collect(maps.Keys(p.subjects))
+	p.mu.Unlock()
+	for _, uid := range uids {
+		p.follow(ctx, uid, nil)
+	}
+}
+
 // serverFor names the environment variable that makes TestServer the server of
 // BenchmarkProber, in a process of its own.
 const serverFor = "MINIKUBELET_BENCHMARK_SERVER"
@@ -328,18 +409,15 @@ func startServer(b *testing.B) (port string) {
 func BenchmarkProber(b *testing.B) {
 	port := startServer(b)
 	nothing := func(context.Context, *corev1.Probe, probe.Target) (probe.Outcome, error) { return good, nil }
-	for name, run := range map[string]func(context.Context, *corev1.Probe, probe.Target) (probe.Outcome, error){
-		"schedule": nothing, "http": probe.New().Run,
-	} {
+	probes := probe.New()
+	for name, part := range map[string]struct {
+		run   runFunc
+		quick func(*corev1.Probe, probe.Target) *probe.Quick
+	}{"schedule": {nothing, nil}, "alone": {probes.Run, nil}, "together": {probes.Run, probes.Quick}} {
 		b.Run(name, func(b *testing.B) {
 			var made atomic.Int64
-			p := newProber(func(ctx context.Context, spec *corev1.Probe, target probe.Target) (probe.Outcome, error) {
-				outcome, err := run(ctx, spec, target)
-				if outcome.Result == probe.Success {
-					made.Add(1)
-				}
-				return outcome, err
-			}, func(string) {})
+			p := newProber(part.run, func(string) {})
+			p.quick = part.quick
 			ctx, cancel := context.WithCancel(b.Context())
 			defer cancel()
 			go p.serve(ctx)
@@ -354,6 +432,11 @@ func BenchmarkProber(b *testing.B) {
 					return &subject{
 						uid: fmt.Sprint(i), id: id, startedAt: time.Now().Add(-time.Hour), container: c,
 						target: func() probe.Target { return probe.Target{IP: "127.0.0.1"} }, tell: func(string, string, string) {},
+						probed: func(_, result string, _ time.Duration) {
+							if result == "successful" {
+								made.Add(1)
+							}
+						},
 					}
 				}
 				p.follow(ctx, fmt.Sprint(i), []*subject{

@@ -3,7 +3,6 @@
 package probe
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net"
@@ -15,30 +14,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// connection is what a plain request needs of one.
-type connection interface {
-	io.ReadWriteCloser
-	SetDeadline(time.Time) error
-}
-
-// open connects to a host. The addresses of Pods are IPv4 ones: see direct.
-func open(ctx context.Context, host, port string) (connection, error) {
-	if at, err := netip.ParseAddrPort(net.JoinHostPort(host, port)); err == nil && at.Addr().Is4() {
-		return dialDirect(at)
-	}
-	return dialer().DialContext(ctx, "tcp", net.JoinHostPort(host, port))
-}
-
-// direct is a connection for one exchange, made with few system calls and fewer
-// switches of threads, of which most of a probe's cost is made. connect is not waited
-// for: a peer on this machine has answered by the time that it returns, and what is
-// written to any other is sent once it has. The answer is not waited for by polling but
-// looked for a moment later, for all probes of that moment at once. A peer that takes
-// longer is polled from then on. Errors are the net package's.
+// direct is a TCP connection for one exchange, made with few system calls: it waits for
+// nothing until it is read from or written to as a connection; then the runtime's poller
+// does. Errors are the net package's.
 type direct struct {
-	fd           int
-	to           netip.AddrPort
-	sent, looked bool
+	fd int
+	to netip.AddrPort
+	// talked: there is or was a connection.
+	talked bool
 
 	mu sync.Mutex
 	// file is what polls, once that is needed; deadline is for it.
@@ -46,75 +29,85 @@ type direct struct {
 	deadline time.Time
 }
 
-// answerTime is how long a peer has before its answer is looked for: from half of it to
-// once and a half, so that probes that are made together are looked at together.
-const answerTime = 10 * time.Millisecond
-
-// clock counts the moments at which answers are looked for.
-var clock = time.Now()
-
+// dialDirect begins to connect to an IPv4 address. A peer on this machine has answered
+// by the time that it returns.
 func dialDirect(to netip.AddrPort) (*direct, error) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
+	fd, err := rawSocket()
 	if err != nil {
 		return nil, opError("dial", "socket", to, err)
 	}
-	// Best effort: without it, sockets only linger for longer.
-	_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1, Linger: 1})
-	switch err := unix.Connect(fd, &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())}); err {
-	case nil, unix.EINPROGRESS, unix.EINTR:
-		return &direct{fd: fd, to: to}, nil
-	default:
-		_ = unix.Close(fd) // err is what went wrong
+	d := &direct{fd: fd, to: to}
+	// The request is the acknowledgement of the peer's answer: one packet less. Best
+	// effort.
+	_ = rawSet[int32](fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0)
+	if err := d.connect(); err != nil && !later(err) {
+		_ = rawClose(fd) // err is what went wrong
 		return nil, opError("dial", "connect", to, err)
 	}
+	return d, nil
 }
 
-// Write sends when there is a connection; that there is none is its error.
-func (d *direct) Write(p []byte) (n int, err error) {
-	if d.file == nil {
-		n, err = unix.Write(d.fd, p)
-		n = max(n, 0)
-	}
-	if d.file != nil || later(err) || err == nil && n < len(p) {
-		var more int
-		more, err = d.poll().Write(p[n:])
-		n += more
-	}
-	broken := errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET)
-	switch {
-	case err == nil:
-		d.sent = true
-		return n, nil
-	case d.sent || broken:
-		return n, opError("write", "write", d.to, err)
-	}
-	return n, opError("dial", "connect", d.to, err)
-}
-
-func (d *direct) Read(p []byte) (int, error) {
-	if !d.looked {
-		d.looked = true
-		now := time.Since(clock)
-		time.Sleep((now + answerTime/2).Truncate(answerTime) + answerTime - now)
-	}
-	var n int
-	err := error(unix.EAGAIN)
-	if d.file == nil {
-		n, err = unix.Read(d.fd, p)
-	}
-	if later(err) {
-		n, err = d.poll().Read(p)
-	} else if n == 0 && err == nil && len(p) > 0 {
-		err = io.EOF
-	}
-	if err != nil && err != io.EOF {
-		err = opError("read", "read", d.to, err)
-	}
-	return max(n, 0), err
+// connect is nil when there is a connection; see later.
+func (d *direct) connect() error {
+	return rawConnect(d.fd, d.to)
 }
 
 // later says whether a call has to be made again when polling says so.
-func later(err error) bool { return err == unix.EAGAIN || err == unix.EINTR }
+func later(err error) bool {
+	return err == unix.EAGAIN || err == unix.EINTR || err == unix.EINPROGRESS || err == unix.EALREADY
+}
+
+// send sends what can be sent without waiting, maybe nothing.
+func (d *direct) send(p []byte) (int, error) {
+	n, err := rawWrite(d.fd, p)
+	if later(err) {
+		return 0, nil
+	}
+	d.talked = d.talked || err == nil
+	return n, d.failure("write", err)
+}
+
+// receive reads what has come; more may come unless the error is io.EOF.
+func (d *direct) receive(p []byte) (n int, err error) {
+	for n < len(p) && err == nil {
+		var more int
+		more, err = rawRead(d.fd, p[n:])
+		if n += more; more == 0 && err == nil {
+			err = io.EOF
+		}
+	}
+	if later(err) {
+		err = nil
+	}
+	return n, err
+}
+
+// Write and Read are those of a net.Conn.
+func (d *direct) Write(p []byte) (int, error) {
+	n, err := d.poll().Write(p)
+	d.talked = d.talked || err == nil
+	return n, d.failure("write", err)
+}
+
+func (d *direct) Read(p []byte) (int, error) {
+	n, err := d.poll().Read(p)
+	if err == io.EOF {
+		return n, err
+	}
+	return n, d.failure("read", err)
+}
+
+// failure is err as the net package words it: as long as there is no connection, it is
+// that of the connection.
+func (d *direct) failure(op string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case d.talked, errors.Is(err, unix.EPIPE), errors.Is(err, unix.ECONNRESET):
+		return opError(op, op, d.to, err)
+	}
+	return opError("dial", "connect", d.to, err)
+}
 
 // poll hands the socket to the runtime's poller.
 func (d *direct) poll() *os.File {
@@ -144,7 +137,16 @@ func (d *direct) Close() error {
 	if d.file != nil {
 		return d.file.Close()
 	}
-	return unix.Close(d.fd)
+	return rawClose(d.fd)
+}
+
+// part closes a connection that the peer has closed already, without the goodbye that
+// has both ends, and the node's connection tracking, remember it for a minute or two. A
+// full node's probes would fill a small node's table.
+func (d *direct) part() error {
+	// Best effort: without it, the goodbye is said.
+	_ = rawSet(d.fd, unix.SOL_SOCKET, unix.SO_LINGER, unix.Linger{Onoff: 1})
+	return d.Close()
 }
 
 // opError is an error as the net package words it. A deadline's stays one.

@@ -5,5 +5,5 @@
 // answers, is decided elsewhere.
 //
 // It imports nothing of this module. It keeps no state but an HTTP transport
-// without idle connections, so that a probe leaves nothing behind.
+// without idle connections and buffers, so that a probe leaves nothing behind.
 package probe

@@ -71,8 +71,8 @@ func NewRequest(ctx context.Context, get *corev1.HTTPGetAction, target Target, p
 
 // get succeeds with a status from 200 to 399. Redirects to another host are not
 // followed: the container answered.
-func (p *Prober) get(request *http.Request) (Outcome, error) {
-	client := http.Client{Transport: p.transport, CheckRedirect: sameHost}
+func (p *Prober) get(request *http.Request, transport http.RoundTripper) (Outcome, error) {
+	client := http.Client{Transport: transport, CheckRedirect: sameHost}
 	response, err := client.Do(request)
 	if errors.Is(err, context.DeadlineExceeded) {
 		return Outcome{Failure, err.Error() + timedOut}, nil
@@ -81,6 +81,11 @@ func (p *Prober) get(request *http.Request) (Outcome, error) {
 		return Outcome{Failure, err.Error()}, nil
 	}
 	defer response.Body.Close()
+	return outcomeOf(response)
+}
+
+// outcomeOf an answer, whose body is read.
+func outcomeOf(response *http.Response) (Outcome, error) {
 	body, err := io.ReadAll(io.LimitReader(response.Body, outputMax))
 	switch code := response.StatusCode; {
 	case err != nil:

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"time"
@@ -32,18 +33,33 @@ func (p plain) RoundTrip(request *http.Request) (*http.Response, error) {
 	if port == "" {
 		port = "80"
 	}
-	conn, err := open(ctx, request.URL.Hostname(), port)
+	text, err := textOf(request)
 	if err != nil {
 		return nil, err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) }) // fails on a closed connection only
-	exchange := &exchange{connection: conn, ctx: ctx, stop: stop}
-	response, err := exchange.ask(request)
+	conn, err := dialer().DialContext(ctx, "tcp", net.JoinHostPort(request.URL.Hostname(), port))
+	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
+		return nil, context.DeadlineExceeded // without what it was spent on, as http.Transport puts it
+	}
 	if err != nil {
-		_ = exchange.Close() // err is what went wrong
 		return nil, err
 	}
-	return response, nil
+	return newExchange(ctx, conn).ask(request, text, nil)
+}
+
+// textOf a request as it is sent.
+func textOf(request *http.Request) ([]byte, error) {
+	alone := *request
+	alone.Close = true
+	text := bytes.NewBuffer(make([]byte, 0, readBuffer/2))
+	err := alone.Write(text)
+	return text.Bytes(), err
+}
+
+// connection is what an exchange needs of one.
+type connection interface {
+	io.ReadWriteCloser
+	SetDeadline(time.Time) error
 }
 
 // exchange is a connection with the one request that it serves.
@@ -54,25 +70,34 @@ type exchange struct {
 	body io.ReadCloser
 }
 
-func (e *exchange) ask(request *http.Request) (*http.Response, error) {
-	alone := *request
-	alone.Close = true
-	text := bytes.NewBuffer(make([]byte, 0, readBuffer/2))
-	if err := alone.Write(text); err != nil {
-		return nil, err
-	}
-	if _, err := e.connection.Write(text.Bytes()); err != nil {
+func newExchange(ctx context.Context, conn connection) *exchange {
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) }) // fails on a closed connection only
+	return &exchange{connection: conn, ctx: ctx, stop: stop}
+}
+
+// ask sends what is to be sent of a request's text, and reads the answer, of which the
+// beginning may be here. Without an answer the connection is closed.
+func (e *exchange) ask(request *http.Request, text, begun []byte) (*http.Response, error) {
+	response, err := e.answer(request, text, begun)
+	if err != nil {
+		_ = e.Close() // err is what went wrong
 		return nil, e.cause(err)
 	}
-	reader := bufio.NewReaderSize(e.connection, readBuffer)
+	e.body, response.Body = response.Body, e
+	return response, nil
+}
+
+func (e *exchange) answer(request *http.Request, text, begun []byte) (*http.Response, error) {
+	if len(text) > 0 {
+		if _, err := e.connection.Write(text); err != nil {
+			return nil, err
+		}
+	}
+	reader := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(begun), e.connection), readBuffer)
 	for {
 		response, err := http.ReadResponse(reader, request)
-		if err != nil {
-			return nil, e.cause(err)
-		}
-		if response.StatusCode >= http.StatusOK || response.StatusCode == http.StatusSwitchingProtocols {
-			e.body, response.Body = response.Body, e
-			return response, nil
+		if err != nil || response.StatusCode >= http.StatusOK || response.StatusCode == http.StatusSwitchingProtocols {
+			return response, err
 		}
 	}
 }

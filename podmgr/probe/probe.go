@@ -9,7 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
-	"syscall"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -57,33 +57,40 @@ type Target struct {
 // Prober makes probes. It is safe for concurrent use.
 type Prober struct {
 	transport http.RoundTripper
+	desks     sync.Pool // of *desk
 }
 
 // New makes a Prober.
-func New() *Prober { return &Prober{transport: newTransport()} }
+func New() *Prober { return &Prober{transport: newTransport(), desks: sync.Pool{New: newDesk}} }
 
 // Run makes a defaulted probe, bounded by its timeout. An error says that it could
 // not be made; its outcome does not count then.
-func (p *Prober) Run(ctx context.Context, spec *corev1.Probe, target Target) (outcome Outcome, err error) {
+func (p *Prober) Run(ctx context.Context, spec *corev1.Probe, target Target) (Outcome, error) {
+	return p.try(ctx, spec, target, time.Now(), p.handle)
+}
+
+// try makes a probe, again if it could not be made; the first time, which began earlier,
+// with first.
+func (p *Prober) try(ctx context.Context, spec *corev1.Probe, target Target, began time.Time, first handler) (outcome Outcome, err error) {
 	timeout := time.Duration(max(spec.TimeoutSeconds, 1)) * time.Second
+	handle := first
 	for range retries {
-		outcome, err = p.once(ctx, spec, target, timeout)
-		if err == nil || ctx.Err() != nil {
+		bounded, cancel := context.WithDeadline(ctx, began.Add(timeout))
+		outcome, err = handle(bounded, spec, target, timeout)
+		cancel()
+		if ctx.Err() != nil {
+			return Outcome{}, ctx.Err() // given up, not timed out: it says nothing
+		}
+		if err == nil {
 			break
 		}
+		handle, began = p.handle, time.Now()
 	}
 	return outcome, err
 }
 
-func (p *Prober) once(ctx context.Context, spec *corev1.Probe, target Target, timeout time.Duration) (Outcome, error) {
-	bounded, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	outcome, err := p.handle(bounded, spec, target, timeout)
-	if ctx.Err() != nil {
-		return Outcome{}, ctx.Err() // given up, not timed out: it says nothing
-	}
-	return outcome, err
-}
+// handler makes a probe once.
+type handler func(ctx context.Context, spec *corev1.Probe, target Target, timeout time.Duration) (Outcome, error)
 
 func (p *Prober) handle(ctx context.Context, spec *corev1.Probe, target Target, timeout time.Duration) (Outcome, error) {
 	switch {
@@ -94,7 +101,7 @@ func (p *Prober) handle(ctx context.Context, spec *corev1.Probe, target Target, 
 		if err != nil {
 			return Outcome{}, err
 		}
-		return p.get(request)
+		return p.get(request, p.transport)
 	case spec.TCPSocket != nil:
 		address, err := target.address(spec.TCPSocket.Host, spec.TCPSocket.Port)
 		if err != nil {
@@ -130,18 +137,8 @@ func (t *Target) address(host string, port intstr.IntOrString) (string, error) {
 	return net.JoinHostPort(host, strconv.Itoa(number)), nil
 }
 
-// dialer leaves sockets in TIME_WAIT for a second only: there are many probes.
-func dialer() *net.Dialer {
-	return &net.Dialer{
-		KeepAlive: -1, // connections last for a moment
-		Control: func(_, _ string, c syscall.RawConn) error {
-			return c.Control(func(fd uintptr) {
-				// Best effort: without it, sockets only linger for longer.
-				_ = syscall.SetsockoptLinger(int(fd), syscall.SOL_SOCKET, syscall.SO_LINGER, &syscall.Linger{Onoff: 1, Linger: 1})
-			})
-		},
-	}
-}
+// dialer is for connections that last for a moment.
+func dialer() *net.Dialer { return &net.Dialer{KeepAlive: -1} }
 
 // connect succeeds when a connection can be made.
 func connect(ctx context.Context, address string) Outcome {

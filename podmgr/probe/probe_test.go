@@ -53,7 +53,7 @@ func web(t *testing.T, start func(http.Handler) *httptest.Server) int {
 	mux.HandleFunc("/slow", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	mux.HandleFunc("/later", func(w http.ResponseWriter, _ *http.Request) { // than an answer is looked for
 		for _, part := range []string{"in ", "two ", "parts"} {
-			time.Sleep(3 * answerTime)
+			time.Sleep(3 * AnswerTime)
 			_, _ = fmt.Fprint(w, part)
 			w.(http.Flusher).Flush()
 		}
@@ -66,11 +66,34 @@ func web(t *testing.T, start func(http.Handler) *httptest.Server) int {
 	return s.Listener.Addr().(*net.TCPAddr).Port
 }
 
+// run makes a probe in both ways, if there are two.
 func run(t *testing.T, spec corev1.Probe, target Target) (Outcome, error) {
 	t.Helper()
 	target.IP = "127.0.0.1"
 	spec.TimeoutSeconds = 1
-	return New().Run(t.Context(), &spec, target)
+	p := New()
+	outcome, err := p.Run(t.Context(), &spec, target)
+	if q := p.Quick(&spec, target); q != nil {
+		for _, wait := range []time.Duration{0, 2 * AnswerTime} { // too soon, as a rule, and in time
+			if got, gotErr := quickly(t, q, wait); fmt.Sprint(got, gotErr) != fmt.Sprint(outcome, err) {
+				t.Errorf("quickly %+v, %v; otherwise %+v, %v", got, gotErr, outcome, err)
+			}
+		}
+	}
+	return outcome, err
+}
+
+func quickly(t *testing.T, q *Quick, wait time.Duration) (outcome Outcome, err error) {
+	q.Begin()
+	time.Sleep(wait)
+	outcome, over := q.Look()
+	if !over {
+		outcome, err = q.Finish(t.Context())
+	}
+	if q.conn != nil {
+		t.Error("the connection is left")
+	}
+	return outcome, err
 }
 
 func TestHTTP(t *testing.T) {
@@ -107,6 +130,7 @@ func TestHTTP(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			if tt.get.Port == (intstr.IntOrString{}) {
 				tt.get.Port = intstr.FromInt(port)
 			}

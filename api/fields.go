@@ -38,7 +38,6 @@ const (
 	noClaims    = "dynamic resource allocation needs a cluster"
 	noSigner    = "no signer of certificates runs on this node; use a Secret or a ConfigMap"
 	noVolume    = "this volume type is not offered yet; use emptyDir or hostPath"
-	noBlock     = "block devices are not offered; use volumeMounts and volumeMode Filesystem"
 	gone        = "removed from Kubernetes"
 	noWindows   = "this node runs Linux containers only"
 	noResource  = "this node has no such resource"
@@ -178,7 +177,7 @@ var fields = []rule{
 	{path: "spec.containers[].volumeMounts[].mountPropagation", level: Supported},
 	{path: "spec.containers[].volumeMounts[].subPath", level: Supported},
 	{path: "spec.containers[].volumeMounts[].subPathExpr", level: Supported},
-	{path: "spec.containers[].volumeDevices", level: Refused, note: noBlock},
+	{path: "spec.containers[].volumeDevices", level: Supported, note: "of PersistentVolumes of the type local"},
 	{path: "spec.containers[].livenessProbe", level: Supported},
 	{path: "spec.containers[].readinessProbe", level: Supported},
 	{path: "spec.containers[].startupProbe", level: Supported},
@@ -219,7 +218,7 @@ var fields = []rule{
 	{path: "spec.volumes[].projected.sources[].clusterTrustBundle", level: Supported},
 	{path: "spec.volumes[].projected.sources[].podCertificate", level: Refused, note: noSigner},
 	{path: "spec.volumes[].image", level: Supported, note: "images, and OCI artifacts: each layer is a file, named by its title"},
-	{path: "spec.volumes[].persistentVolumeClaim", level: Supported, note: "file systems on PersistentVolumes of the types hostPath and local; the class local-path makes them"},
+	{path: "spec.volumes[].persistentVolumeClaim", level: Supported, note: "PersistentVolumes of the types hostPath and local, block devices of the latter; the class local-path makes directories"},
 	{path: "spec.volumes[].ephemeral", level: Supported},
 	{path: "spec.volumes[].csi", level: Refused, note: "no CSI driver can run here; use hostPath or nfs mounted by the host"},
 	{path: "spec.volumes[].nfs", level: Refused, note: "this node mounts no nfs; have the host mount it and use a hostPath volume or a PersistentVolume of the type hostPath"},

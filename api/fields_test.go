@@ -200,7 +200,6 @@ func TestUnsupportedFields(t *testing.T) {
 		{"securityContext: {seLinuxOptions: {level: s0}}", "warning spec.securityContext.seLinuxOptions: has no effect"},
 		{"schedulerName: mine", "warning spec.schedulerName: has no effect"},
 		{"volumes: [{name: v, projected: {sources: [{podCertificate: {signerName: x/y, keyType: ED25519, keyPath: z}}]}}]", "spec.volumes[0].projected.sources[0].podCertificate: Forbidden"},
-		{"CONTAINER volumeDevices: [{name: v, devicePath: /dev/x}]", "spec.containers[0].volumeDevices: Forbidden"},
 		{"volumes: [{name: v, emptyDir: {medium: Floppy}}]", "spec.volumes[0].emptyDir.medium: Forbidden"},
 		{"volumes: [{name: v, emptyDir: {medium: HugePages-1e999999999}}]", "spec.volumes[0].emptyDir.medium: Forbidden"},
 		{"initContainers: [{name: i, image: b, securityContext: {windowsOptions: {}}}]", "spec.initContainers[0].securityContext.windowsOptions: Forbidden"},

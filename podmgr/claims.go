@@ -6,11 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/minikubelet/minikubelet/store"
 	"github.com/minikubelet/minikubelet/volumes"
@@ -119,10 +121,15 @@ func (w *worker) boundClaim(pod *corev1.Pod, v *corev1.Volume, name string) (vol
 	if r := pv.Spec.ClaimRef; r == nil || r.UID != claim.UID {
 		return volumes.Claim{}, wrong("PV %s is not bound to it", pv.Name)
 	}
-	out := volumes.Claim{ReadOnly: v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ReadOnly}
+	out := volumes.Claim{Name: pv.Name, ReadOnly: v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ReadOnly}
+	block, err := isBlock(pod, v, &pv)
 	switch {
-	case pv.Spec.VolumeMode != nil && *pv.Spec.VolumeMode == corev1.PersistentVolumeBlock:
-		return out, wrong("PV %s has volumeMode Block, which this node does not offer; use Filesystem", pv.Name)
+	case err != nil:
+		return out, err
+	case block && pv.Spec.Local == nil:
+		return out, wrong("PV %s has volumeMode Block and is of a type that has no devices on this node; use local", pv.Name)
+	case block:
+		out.Device = pv.Spec.Local.Path
 	case pv.Spec.HostPath != nil:
 		out.HostPath = pv.Spec.HostPath
 	case pv.Spec.Local != nil:
@@ -131,6 +138,23 @@ func (w *worker) boundClaim(pod *corev1.Pod, v *corev1.Volume, name string) (vol
 		return out, wrong("PV %s is of a type that this node does not offer; use hostPath or local", pv.Name)
 	}
 	return out, nil
+}
+
+// isBlock tells whether a volume is a device. What containers do with it has to fit.
+func isBlock(pod *corev1.Pod, v *corev1.Volume, pv *corev1.PersistentVolume) (bool, error) {
+	mode := ptr.Deref(pv.Spec.VolumeMode, corev1.PersistentVolumeFilesystem)
+	block := mode == corev1.PersistentVolumeBlock
+	for c := range Containers(pod) {
+		mounted := slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == v.Name })
+		device := slices.ContainsFunc(c.VolumeDevices, func(d corev1.VolumeDevice) bool { return d.Name == v.Name })
+		switch {
+		case mounted && block:
+			return block, fmt.Errorf("volume %s has volumeMode %s, but is specified in volumeMounts", v.Name, mode)
+		case device && !block:
+			return block, fmt.Errorf("volume %s has volumeMode %s, but is specified in volumeDevices", v.Name, mode)
+		}
+	}
+	return block, nil
 }
 
 // usedBefore tells whether another Pod, that came before, has a claim's volume.

@@ -170,6 +170,11 @@ func (w *worker) container(ctx context.Context, pod *corev1.Pod, c *corev1.Conta
 	if err != nil {
 		return runtime.Container{}, err
 	}
+	nodes, rules, err := cfg.Volumes.Devices(c.Name, stage.volumes, c.VolumeDevices)
+	if err != nil {
+		return runtime.Container{}, err
+	}
+	options.Added, options.Resources.Devices = nodes, append(options.Resources.Devices, rules...)
 	if err := w.makeTerminationFile(pod, c.Name, id); err != nil {
 		return runtime.Container{}, err
 	}

@@ -219,6 +219,9 @@ func (n *NodeFacts) previewSpec(p *Preview, out *ContainerPreview, pod *corev1.P
 	if err != nil {
 		return nil, err
 	}
+	if o.Added = volumes.PreviewDevices(c.VolumeDevices); len(o.Added) > 0 {
+		p.Warnings = append(p.Warnings, fmt.Sprintf("container %s: the numbers and the rules of its volumeDevices are not shown", c.Name))
+	}
 	o.Namespaces = namespaces(pod, pinned, 0)
 	if sharesPID(pod) {
 		o.Namespaces.PID = pausePIDPlaceholder

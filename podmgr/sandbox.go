@@ -21,6 +21,7 @@ import (
 	"github.com/minikubelet/minikubelet/network"
 	"github.com/minikubelet/minikubelet/podmgr/plan"
 	"github.com/minikubelet/minikubelet/runtime"
+	"github.com/minikubelet/minikubelet/volumes"
 )
 
 // Errors of a sandbox's parts carry the reason that their event has.
@@ -259,7 +260,12 @@ func (w *worker) sandboxFailed(pod *corev1.Pod, err error) {
 	var mounts mountErrors
 	if errors.As(err, &mounts) {
 		for _, one := range mounts {
-			w.event(pod, "", corev1.EventTypeWarning, "FailedMount", one.Error())
+			reason := "FailedMount"
+			var device *volumes.DeviceError
+			if errors.As(one, &device) {
+				reason = "FailedMapVolume"
+			}
+			w.event(pod, "", corev1.EventTypeWarning, reason, one.Error())
 		}
 		return
 	}

@@ -11,13 +11,16 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Claim is where the data of a persistent volume lie. One of HostPath and Local is
-// set.
+// Claim is where the data of a persistent volume lie. One of HostPath, Local and Device
+// is set.
 type Claim struct {
+	Name     string // of the PersistentVolume
 	HostPath *corev1.HostPathVolumeSource
 	// Local is a directory. An fsGroup owns what is in it, which it does not in a
 	// hostPath.
 	Local string
+	// Device is the path of a block device.
+	Device string
 	// ReadOnly is the Pod's wish.
 	ReadOnly bool
 }
@@ -49,6 +52,9 @@ func (c claimVolume) setUp(ctx context.Context, pod Pod, v corev1.Volume) (Volum
 	claim, ok := pod.Claims[v.Name]
 	if !ok {
 		return Volume{}, errors.New("it is not known what the claim is bound to")
+	}
+	if claim.Device != "" {
+		return c.hostPath.blockDevice(claim)
 	}
 	allowed, source := c.hostPath, claim.HostPath
 	if source == nil {

@@ -75,6 +75,8 @@ type Volume struct {
 	// Host is true for what is the host's: others may put something else at Path. See
 	// Manager.Verify.
 	Host bool
+	// Device is true for a block device, which is not mounted. See Manager.Devices.
+	Device bool
 }
 
 // Volumes holds a Pod's volumes by name.
@@ -177,7 +179,12 @@ func (m *Manager) Setup(ctx context.Context, pod Pod, vols []corev1.Volume) (Vol
 		if err != nil {
 			return nil, err
 		}
-		if out[v.Name], err = t.setUp(ctx, pod, v); err != nil {
+		out[v.Name], err = t.setUp(ctx, pod, v)
+		var device *DeviceError
+		if errors.As(err, &device) {
+			return nil, err
+		}
+		if err != nil {
 			// The kubelet's words, for they become an event.
 			return nil, fmt.Errorf("MountVolume.SetUp failed for volume %q : %w", v.Name, err)
 		}

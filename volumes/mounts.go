@@ -54,7 +54,7 @@ func (m *Manager) mounts(pod Pod, container string, vols Volumes, mounts []corev
 	for i, vm := range mounts {
 		field := fmt.Sprintf("volumeMounts[%d]", i)
 		vol, ok := vols[vm.Name]
-		if !ok {
+		if !ok || vol.Device {
 			return nil, fmt.Errorf("%s.name: the pod has no volume %q", field, vm.Name)
 		}
 		options, err := m.options(vol, vm, check.propagation)

@@ -71,7 +71,7 @@ func decide(claim *corev1.PersistentVolumeClaim, w world) decision {
 	case w.class.Provisioner != Provisioner:
 		return decision{note: normal("ExternalProvisioning", "Waiting for a volume to be created either by the external provisioner '%s' or manually by the system administrator. If volume creation is delayed, please verify that the provisioner is running and correctly registered.", w.class.Provisioner)}
 	case isBlock(claim.Spec.VolumeMode):
-		return failed(name, "volumeMode Block is not offered; use Filesystem")
+		return failed(name, "volumeMode Block is not supported: this provisioner makes directories; make a PersistentVolume of the type local for the device")
 	case claim.Spec.Selector != nil:
 		return failed(name, "claim.Spec.Selector is not supported")
 	case claim.Spec.DataSource != nil || claim.Spec.DataSourceRef != nil:

@@ -5,6 +5,7 @@ package spec
 import (
 	"errors"
 	"maps"
+	"slices"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -48,8 +49,13 @@ func Build(o Options, rootfs Rootfs) (*specs.Spec, error) {
 			GIDMappings:       o.Namespaces.mappings(),
 		},
 	}
+	s.Linux.Devices = slices.Clone(o.Added)
 	if o.Security.Privileged {
-		s.Linux.Devices = o.Devices
+		for _, d := range o.Devices {
+			if !slices.ContainsFunc(o.Added, func(a specs.LinuxDevice) bool { return a.Path == d.Path }) {
+				s.Linux.Devices = append(s.Linux.Devices, d)
+			}
+		}
 	} else if !o.Security.UnmaskedProc {
 		s.Linux.MaskedPaths = append(maskedPaths(), o.Node.MaskedPaths...)
 		s.Linux.ReadonlyPaths = readonlyPaths()

@@ -236,3 +236,32 @@ func TestPauseHasAFilterWhenItCanBeTraced(t *testing.T) {
 		}
 	}
 }
+
+// TestAddedDevices: an ordinary container has them alone, a privileged one besides the
+// host's, of which none is at the same path.
+func TestAddedDevices(t *testing.T) {
+	minor := int64(3)
+	o := Options{
+		Command: []string{"a"}, UserFiles: &UserFiles{},
+		Added:     []specs.LinuxDevice{{Path: "/dev/x", Type: "b", Major: 7, Minor: 3}},
+		Devices:   []specs.LinuxDevice{{Path: "/dev/x", Type: "c", Major: 1}, {Path: "/dev/y", Type: "c", Major: 1}},
+		Resources: &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: true, Type: "b", Minor: &minor, Access: "r"}}},
+	}
+	for privileged, want := range map[bool][]string{false: {"b/dev/x"}, true: {"b/dev/x", "c/dev/y"}} {
+		o.Security.Privileged = privileged
+		s, err := Build(o, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, d := range s.Linux.Devices {
+			got = append(got, d.Type+d.Path)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("privileged %v: %v, want %v", privileged, got, want)
+		}
+		if rules := s.Linux.Resources.Devices; len(rules) != 2 || rules[0].Allow != privileged || rules[1].Access != "r" {
+			t.Errorf("privileged %v: rules %+v", privileged, rules)
+		}
+	}
+}

@@ -52,6 +52,10 @@ type Options struct {
 	// to a privileged container, which must have them, and to no other.
 	Devices []specs.LinuxDevice
 
+	// Added are device nodes that this container gets besides, in the place of others at
+	// the same path. Resources has the rules for them.
+	Added []specs.LinuxDevice
+
 	// Resources are the container's cgroup values, CgroupsPath the cgroup's
 	// path as the runtime wants it (linux.cgroupsPath).
 	Resources   *specs.LinuxResources

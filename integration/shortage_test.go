@@ -161,9 +161,10 @@ func smallDisk(t *testing.T, mib int) string {
 // that is not enough, the Pod that takes the most.
 func TestDiskRunsShort(t *testing.T) {
 	n := newNodeIn(t, smallDisk(t, 512))
+	n.flags = append(n.flags, "--log-max-size", "64Mi")
 	n.start()
 	write := "dd if=/dev/zero of=%s bs=1M count=%d 2>/dev/null; "
-	n.create(podOf("ended", succeeds, apps(sh("app", fmt.Sprintf(write, "/file", 50)+"echo end"))))
+	n.create(podOf("ended", succeeds, apps(sh("app", "dd if=/dev/zero bs=1M count=50 2>/dev/null | tr '\\0' x"))))
 	ended := n.awaitPhase("ended", corev1.PodSucceeded)
 	n.create(podOf("modest", diskV, apps(sh("app", fmt.Sprintf(write, "/v/file", 5)+"echo end; "+forever, onV))))
 	n.create(podOf("greedy", diskV, apps(sh("app", "until test -e /v/first; do sleep 0.1; done; "+fmt.Sprintf(write, "/v/1", 80)+
@@ -189,7 +190,7 @@ func TestDiskRunsShort(t *testing.T) {
 		}
 	}
 
-	// 80 MiB more are 20 too many, and the ended Pod has 50.
+	// 80 MiB more are 20 too many, and the ended Pod's log has 50.
 	touch("first")
 	n.eventually("the ended Pod's log is gone", func() bool {
 		_, err := os.Stat(n.logPath(ended, "app", 0))

@@ -17,6 +17,7 @@ import (
 const (
 	configMaps      = "configmaps"
 	serviceAccounts = "serviceaccounts"
+	secrets         = "secrets"
 	defaultAccount  = "default"
 	// rootCA is the ConfigMap from which Pods know the API's CA.
 	rootCA    = "kube-root-ca.crt"
@@ -48,16 +49,26 @@ func (a *accounts) keep(ctx context.Context) error {
 	return errors.Join(<-done, <-done, <-done)
 }
 
-// follow puts what a namespace lacks after each change of a resource by which it
-// may lack something; with every namespace at first, and when it has missed changes.
+// follow puts what a namespace lacks after each change of a resource by which it may
+// lack something.
 func (a *accounts) follow(ctx context.Context, resource string) error {
+	return follow(ctx, a.store, resource, a.putAll, func(e store.Event) {
+		if lacks(resource, e) {
+			a.try(namespaceOf(e.Object))
+		}
+	})
+}
+
+// follow calls see for each change of a resource until ctx ends, and all at first and
+// when changes were missed.
+func follow(ctx context.Context, s *store.Store, resource string, all func() error, see func(store.Event)) error {
 	for {
-		w := a.store.Watch(resource, a.store.Revision())
-		err := a.putAll()
+		w := s.Watch(resource, s.Revision())
+		err := all()
 		for err == nil {
 			var e store.Event
-			if e, err = w.Next(ctx); err == nil && lacks(resource, e) {
-				a.try(namespaceOf(e.Object))
+			if e, err = w.Next(ctx); err == nil {
+				see(e)
 			}
 		}
 		w.Close()

@@ -199,6 +199,7 @@ func (f *front) run(ctx context.Context) error {
 			go func() { done <- apiserver.Serve(ctx, l, f.pki.ServerConfig(), f.server, f.agent.log) }()
 		}
 	}
+	go f.keepAccountTokens(ctx)
 	go f.renew(ctx)
 	err := <-done
 	cancel()
@@ -255,7 +256,7 @@ func (f *front) renew(ctx context.Context) {
 		}
 		if changed {
 			f.writeKubeconfig()
-			if err := f.accounts().putAll(); err != nil {
+			if err := errors.Join(f.accounts().putAll(), f.accountTokens().putAll("")); err != nil {
 				f.agent.log.Error("cannot renew the CA in the namespaces; restart the agent", "err", err)
 			}
 		}

@@ -3,6 +3,8 @@
 package integration
 
 import (
+	"encoding/base64"
+	"net/http"
 	"regexp"
 	"strings"
 	"testing"
@@ -66,4 +68,37 @@ func TestKubectlFailedContainers(t *testing.T) {
 	in("makes", again("makes", "Failed"), `Normal Pulled 2 Container image "busybox" already present on machine[^\n]*`,
 		`Warning Failed 2 Error: container has runAsNonRoot and image will run as root [(]pod: "makes_default[^\n]*, container: app[)]`)
 	n.expect(`^container has runAsNonRoot and image will run as root`, "get", "pod", "makes", "-o", "jsonpath={.status.containerStatuses[0].state.waiting.message}")
+}
+
+// TestKubectlTokenSecrets: a Secret may hold a token of a ServiceAccount that lasts.
+func TestKubectlTokenSecrets(t *testing.T) {
+	kubectlPath(t)
+	n := newNode(t)
+	n.start()
+	n.must(`
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: build-robot}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: build-robot-secret, annotations: {kubernetes.io/service-account.name: build-robot}}
+type: kubernetes.io/service-account-token
+`)
+	const dots = "jsonpath={.data.token}"
+	n.eventually("the Secret has its token", func() bool { return n.kubectl("get", "secret", "build-robot-secret", "-o", dots) != "" })
+	n.expect(`Type: kubernetes.io/service-account-token Data ==== ca.crt: \d+ bytes namespace: 7 bytes token: \S+\n`, "describe", "secret", "build-robot-secret")
+	n.expect(`build-robot-secret kubernetes.io/service-account-token 3 `, "get", "secrets")
+	token, err := base64.StdEncoding.DecodeString(n.kubectl("get", "secret", "build-robot-secret", "-o", dots))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code := n.answers(string(token)); code != http.StatusForbidden {
+		t.Errorf("the token is answered with %d", code)
+	}
+	n.kubectl("delete", "serviceaccount", "build-robot")
+	n.expect(``, "wait", "--for=delete", "secret/build-robot-secret", "--timeout=60s")
+	if code := n.answers(string(token)); code != http.StatusUnauthorized {
+		t.Errorf("without the ServiceAccount the token is answered with %d", code)
+	}
 }

@@ -61,15 +61,19 @@ type ref struct {
 	UID  types.UID `json:"uid,omitempty"`
 }
 
-// sign makes a token. warnAfter is when its users are to be told that they use an
-// old one, 0 for never.
+// sign makes a token. life is 0 for one that does not end by time. warnAfter is when its
+// users are to be told that they use an old one, 0 for never.
 func (a *Authority) sign(b binding, audiences []string, life, warnAfter time.Duration) (string, error) {
 	now := a.now()
 	if warnAfter > 0 {
 		b.WarnAfter = jwt.NewNumericDate(now.Add(warnAfter))
 	}
-	return jwt.Signed(a.signer).Claims(jwt.Claims{
+	public := jwt.Claims{
 		Issuer: a.issuer, Subject: "system:serviceaccount:" + b.Namespace + ":" + b.Account.Name, ID: string(uuid.NewUUID()),
-		IssuedAt: jwt.NewNumericDate(now), NotBefore: jwt.NewNumericDate(now), Expiry: jwt.NewNumericDate(now.Add(life)),
-	}).Claims(claims{audiences, b}).Serialize()
+		IssuedAt: jwt.NewNumericDate(now), NotBefore: jwt.NewNumericDate(now),
+	}
+	if life > 0 {
+		public.Expiry = jwt.NewNumericDate(now.Add(life))
+	}
+	return jwt.Signed(a.signer).Claims(public).Claims(claims{audiences, b}).Serialize()
 }

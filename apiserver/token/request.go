@@ -79,6 +79,14 @@ func (a *Authority) Token(_ context.Context, pod *corev1.Pod, audience string, s
 	return tr.Status.Token, tr.Status.ExpirationTimestamp.Time, nil
 }
 
+// Lasting makes the token of a Secret of the type kubernetes.io/service-account-token: it
+// is good as long as it is in the Secret and the ServiceAccount is there.
+func (a *Authority) Lasting(account *corev1.ServiceAccount, secret *corev1.Secret) ([]byte, error) {
+	b := binding{Namespace: account.Namespace, Account: ref{account.Name, account.UID}, Secret: &ref{secret.Name, secret.UID}}
+	text, err := a.sign(b, []string{a.issuer}, 0, 0)
+	return []byte(text), err
+}
+
 // complete sets what was left open and checks the rest.
 func (a *Authority) complete(tr *authenticationv1.TokenRequest, account *corev1.ServiceAccount) error {
 	metadata := field.NewPath("metadata")

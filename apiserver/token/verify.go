@@ -3,6 +3,7 @@
 package token
 
 import (
+	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -72,6 +74,11 @@ func (a *Authority) Verify(text string, audiences []string) (*Account, error) {
 	if err := a.alive(b); err != nil {
 		return nil, err
 	}
+	if public.Expiry == nil {
+		if err := a.isIn(b, text); err != nil {
+			return nil, err
+		}
+	}
 	account := &Account{Namespace: b.Namespace, Name: b.Account.Name, UID: b.Account.UID, ID: public.ID, Audiences: good}
 	if b.Pod != nil {
 		account.PodName, account.PodUID = b.Pod.Name, b.Pod.UID
@@ -101,7 +108,7 @@ func (a *Authority) looksOurs(text string) bool {
 
 func (a *Authority) inTime(public *jwt.Claims) error {
 	switch err := public.Validate(jwt.Expected{Time: a.now()}); {
-	case err == nil && public.Expiry != nil:
+	case err == nil:
 		return nil
 	case errors.Is(err, jwt.ErrExpired):
 		return errors.New("service account token has expired")
@@ -129,6 +136,21 @@ func (a *Authority) alive(b *binding) error {
 		return a.same("pods", b.Namespace, *b.Pod)
 	case b.Node != nil:
 		return a.same("nodes", "", *b.Node)
+	}
+	return nil
+}
+
+// isIn checks that a token that does not end by time is the one in its Secret.
+func (a *Authority) isIn(b *binding, text string) error {
+	if b.Secret == nil {
+		return errGone // there are no such ones
+	}
+	var s corev1.Secret
+	if err := a.store.Get("secrets", b.Namespace, b.Secret.Name, &s); err != nil {
+		return err
+	}
+	if s.Type != corev1.SecretTypeServiceAccountToken || subtle.ConstantTimeCompare(s.Data[corev1.ServiceAccountTokenKey], []byte(text)) == 0 {
+		return errGone
 	}
 	return nil
 }

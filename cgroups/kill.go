@@ -62,10 +62,23 @@ func killBelow(dir string) (int, error) {
 	return len(pids), killEach(dir, pids)
 }
 
-// killEach kills each of pids that is still in dir or below. The process is held by
-// a file descriptor before its membership is checked again, so that a number which
-// has passed to another process meanwhile kills nobody.
+// heldMost is how many processes are held at a time, of which each takes a file.
+const heldMost = 256
+
+// killEach kills each of pids that is still in dir or below.
 func killEach(dir string, pids []int) error {
+	for some := range slices.Chunk(pids, heldMost) {
+		if err := killSome(dir, some); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// killSome is killEach for no more than heldMost. The process is held by a file
+// descriptor before its membership is checked again, so that a number which has passed
+// to another process meanwhile kills nobody.
+func killSome(dir string, pids []int) error {
 	held := map[int]int{}
 	defer func() {
 		for _, fd := range held {

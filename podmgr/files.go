@@ -171,16 +171,21 @@ func readEnd(path string, limit int64) string {
 
 func (w *worker) logTail(pod *corev1.Pod, s *runtime.Status) string {
 	path := filepath.Join(w.logDir(pod), s.Name, strconv.Itoa(s.Attempt)+".log")
-	var out strings.Builder
+	var out lastBytes // a line may be as long as the log
 	tail := int64(fallbackLines)
 	if err := crilog.Copy(context.Background(), path, crilog.Options{Tail: &tail}, crilog.Format{}, &out, &out); err != nil {
 		return ""
 	}
-	text := out.String()
-	if len(text) > fallbackBytes {
-		text = strings.ToValidUTF8(text[len(text)-fallbackBytes:], "")
-	}
-	return text
+	return strings.ToValidUTF8(string(out), "\uFFFD")
+}
+
+// lastBytes keeps the last fallbackBytes of what is written to it.
+type lastBytes []byte
+
+func (l *lastBytes) Write(p []byte) (int, error) {
+	*l = append(*l, p[max(0, len(p)-fallbackBytes):]...)
+	*l = append((*l)[:0], (*l)[max(0, len(*l)-fallbackBytes):]...)
+	return len(p), nil
 }
 
 // removeContainerFiles removes the log and the termination message of one attempt.

@@ -38,3 +38,28 @@ func TestReadEnd(t *testing.T) {
 		t.Errorf("nothing is there: %q", got)
 	}
 }
+
+func TestLastBytes(t *testing.T) {
+	long := strings.Repeat("0123456789", fallbackBytes)
+	for _, size := range []int{1, 1000, fallbackBytes, fallbackBytes + 1, len(long)} {
+		var l lastBytes
+		for rest := long; rest != ""; {
+			n, err := l.Write([]byte(rest[:min(size, len(rest))]))
+			if err != nil || n == 0 {
+				t.Fatal(n, err)
+			}
+			rest = rest[n:]
+			if cap(l) > 3*fallbackBytes {
+				t.Fatalf("writes of %d bytes: %d bytes are kept", size, cap(l))
+			}
+		}
+		if want := long[len(long)-fallbackBytes:]; string(l) != want {
+			t.Errorf("writes of %d bytes: %d bytes are left, or others", size, len(l))
+		}
+	}
+	l := lastBytes{}
+	_, _ = l.Write([]byte("short"))
+	if string(l) != "short" {
+		t.Errorf("%q", l)
+	}
+}

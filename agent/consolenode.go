@@ -5,8 +5,6 @@ package agent
 import (
 	"context"
 	"io"
-	"path/filepath"
-	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -35,7 +33,7 @@ func (n ownNode) ran(_ *corev1.Pod, id string) time.Duration {
 }
 
 func (n ownNode) output(pod *corev1.Pod, container string, attempt int, done <-chan struct{}, stdout, stderr io.Writer) error {
-	path := filepath.Join(podmgr.LogDir(n.agent.cfg.LogDir, pod), container, strconv.Itoa(attempt)+".log")
+	path := podmgr.LogFile(n.agent.cfg.LogDir, pod, container, attempt)
 	return crilog.Copy(context.Background(), path, crilog.Options{Follow: true, Done: done}, crilog.Format{}, stdout, stderr)
 }
 

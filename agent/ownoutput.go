@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io/fs"
 	"net/http"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -55,7 +54,7 @@ func (o *ownAPI) output(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	opts.Done = a.written(ctx, pod, q.Get("container"), attempt)
-	path := filepath.Join(podmgr.LogDir(a.cfg.LogDir, pod), q.Get("container"), strconv.Itoa(attempt)+".log")
+	path := podmgr.LogFile(a.cfg.LogDir, pod, q.Get("container"), attempt)
 	lines := newLines(w)
 	err = crilog.Read(ctx, path, opts, func(e crilog.Entry) error { return lines.bytes(rawEntry(e)) })
 	if ctx.Err() != nil || err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
@@ -185,7 +184,7 @@ func (w *worker) container(ctx context.Context, pod *corev1.Pod, c *corev1.Conta
 			labelRound: strconv.Itoa(a.Round), labelResources: givenLabel(pod, c),
 		},
 		Image:       w.imageName(c.Image),
-		LogPath:     filepath.Join(w.logDir(pod), c.Name, strconv.Itoa(a.Attempt)+".log"),
+		LogPath:     LogFile(w.LogDir, pod, c.Name, a.Attempt),
 		LogMaxBytes: cfg.LogMaxBytes, LogMaxFiles: cfg.LogMaxFiles,
 		Stdin: c.Stdin, TTY: c.TTY,
 		StopSignal:     stopSignal(c),
@@ -288,9 +287,8 @@ func (w *worker) removeContainer(ctx context.Context, pod *corev1.Pod, a plan.Ac
 }
 
 // stopContainer sends the stop signal, waits, and sends SIGKILL at the deadline,
-// which may be drawn nearer meanwhile.
-func (w *worker) stopContainer(ctx context.Context, pod *corev1.Pod, s *step) error {
-	a := s.action
+// which sooner draws nearer.
+func (w *worker) stopContainer(ctx context.Context, pod *corev1.Pod, a plan.Action, sooner <-chan time.Time) error {
 	status, ok := w.find(a.ID)
 	if !ok || status.State != runtime.StateRunning {
 		return nil
@@ -317,7 +315,7 @@ func (w *worker) stopContainer(ctx context.Context, pod *corev1.Pod, s *step) er
 		timer := time.NewTimer(time.Until(deadline))
 		select {
 		case <-change:
-		case deadline = <-s.sooner:
+		case deadline = <-sooner:
 		case <-timer.C:
 		case <-ctx.Done():
 		}

@@ -38,6 +38,11 @@ func LogDir(root string, pod *corev1.Pod) string {
 	return filepath.Join(root, pod.Namespace+"_"+pod.Name+"_"+string(pod.UID))
 }
 
+// LogFile is where the log of a container's attempt is.
+func LogFile(root string, pod *corev1.Pod, container string, attempt int) string {
+	return filepath.Join(LogDir(root, pod), container, strconv.Itoa(attempt)+".log")
+}
+
 // writeFiles makes the files that all containers share. They are bind-mounted, so
 // later changes are written in place.
 func (w *worker) writeFiles(pod *corev1.Pod) error {
@@ -170,7 +175,7 @@ func readEnd(path string, limit int64) string {
 }
 
 func (w *worker) logTail(pod *corev1.Pod, s *runtime.Status) string {
-	path := filepath.Join(w.logDir(pod), s.Name, strconv.Itoa(s.Attempt)+".log")
+	path := LogFile(w.LogDir, pod, s.Name, s.Attempt)
 	var out lastBytes // a line may be as long as the log
 	tail := int64(fallbackLines)
 	if err := crilog.Copy(context.Background(), path, crilog.Options{Tail: &tail}, crilog.Format{}, &out, &out); err != nil {
@@ -190,11 +195,12 @@ func (l *lastBytes) Write(p []byte) (int, error) {
 
 // removeContainerFiles removes the log and the termination message of one attempt.
 func (w *worker) removeContainerFiles(pod *corev1.Pod, s runtime.Status) error {
-	logs, err := filepath.Glob(filepath.Join(w.logDir(pod), s.Name, strconv.Itoa(s.Attempt)+".log*"))
+	log := LogFile(w.LogDir, pod, s.Name, s.Attempt)
+	rotated, err := crilog.Rotated(log)
 	if err != nil {
 		return err
 	}
-	for _, path := range append(logs, w.terminationFile(w.uid, s.Name, s.ID)) {
+	for _, path := range append(rotated, log, w.terminationFile(w.uid, s.Name, s.ID)) {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

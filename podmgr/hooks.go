@@ -68,10 +68,10 @@ func (w *worker) postStart(ctx context.Context, pod *corev1.Pod, a plan.Action) 
 	}
 }
 
-// preStop runs a container's preStop hook until the deadline, which may be drawn
-// nearer meanwhile. A hook that takes longer goes on while the container is stopped.
-func (w *worker) preStop(ctx context.Context, pod *corev1.Pod, s *step) error {
-	a, deadline := s.action, s.action.Deadline
+// preStop runs a container's preStop hook until the deadline, which sooner draws
+// nearer. A hook that takes longer goes on while the container is stopped.
+func (w *worker) preStop(ctx context.Context, pod *corev1.Pod, a plan.Action, sooner <-chan time.Time) error {
+	deadline := a.Deadline
 	c, _ := containerOf(pod, a.Container)
 	if c == nil || c.Lifecycle == nil || c.Lifecycle.PreStop == nil || !w.runs(a.ID) {
 		return nil
@@ -101,7 +101,7 @@ func (w *worker) preStop(ctx context.Context, pod *corev1.Pod, s *step) error {
 			}
 		case <-timer.C:
 			over = true
-		case deadline = <-s.sooner:
+		case deadline = <-sooner:
 		case <-change:
 		case <-ctx.Done():
 		}

@@ -62,12 +62,16 @@ type worker struct {
 	overOnce sync.Once
 }
 
-// step is an action under way.
+// step is an action under way, for those who know it by its key; worker.mu guards it.
 type step struct {
-	action plan.Action
+	action plan.Action // with the earliest deadline that was asked for
 	cancel context.CancelFunc
-	// sooner takes an earlier deadline for a stop.
+	// sooner has that deadline when it is not the first one.
 	sooner chan time.Time
+}
+
+func newStep(action plan.Action, cancel context.CancelFunc) *step {
+	return &step{action: action, cancel: cancel, sooner: make(chan time.Time, 1)}
 }
 
 func newWorker(m *Manager, pod *corev1.Pod) *worker {
@@ -226,9 +230,10 @@ func (s *step) meet(action plan.Action) {
 	case ends(s.action.Kind) && action.Deadline.Before(s.action.Deadline):
 		s.action.Deadline = action.Deadline
 		select {
-		case s.sooner <- action.Deadline:
+		case <-s.sooner: // not taken yet
 		default:
 		}
+		s.sooner <- action.Deadline
 	}
 }
 
@@ -246,7 +251,7 @@ func (w *worker) start(ctx, acting context.Context, steps *sync.WaitGroup, actio
 		base = ctx // waits long and is safe to leave: end it with the agent
 	}
 	stepCtx, cancel := context.WithCancel(base)
-	s := &step{action: action, cancel: cancel, sooner: make(chan time.Time, 4)}
+	s := newStep(action, cancel)
 	w.busy[key] = s
 	pod, changes := w.pod, w.sources.changes
 	var turn *ticket
@@ -263,7 +268,7 @@ func (w *worker) start(ctx, acting context.Context, steps *sync.WaitGroup, actio
 				return
 			}
 		}
-		err := w.do(stepCtx, pod, s)
+		err := w.do(stepCtx, pod, action, s.sooner)
 		w.finished(key, action, err, stepCtx.Err() != nil, changes, time.Since(began))
 	})
 }
@@ -298,9 +303,8 @@ func (w *worker) finished(key string, action plan.Action, err error, canceled bo
 	w.wakeUp()
 }
 
-// do carries out one action.
-func (w *worker) do(ctx context.Context, pod *corev1.Pod, s *step) error {
-	a := s.action
+// do carries out one action. sooner may draw a stop's deadline nearer.
+func (w *worker) do(ctx context.Context, pod *corev1.Pod, a plan.Action, sooner <-chan time.Time) error {
 	switch a.Kind {
 	case plan.CreateSandbox:
 		return w.createSandbox(ctx, pod, a.Attempt)
@@ -315,9 +319,9 @@ func (w *worker) do(ctx context.Context, pod *corev1.Pod, s *step) error {
 	case plan.PostStart:
 		return w.postStart(ctx, pod, a)
 	case plan.PreStop:
-		return w.preStop(ctx, pod, s)
+		return w.preStop(ctx, pod, a, sooner)
 	case plan.StopContainer:
-		return w.stopContainer(ctx, pod, s)
+		return w.stopContainer(ctx, pod, a, sooner)
 	case plan.Resize:
 		return w.resize(ctx, pod)
 	case plan.RemoveContainer:

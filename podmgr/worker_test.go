@@ -3,10 +3,15 @@
 package podmgr
 
 import (
+	"log/slog"
+	"sync"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/minikubelet/minikubelet/podmgr/plan"
 )
 
 // TestOlderVersionsAreNotTaken: a Pod that came back has its predecessor's UID, and what
@@ -25,5 +30,34 @@ func TestOlderVersionsAreNotTaken(t *testing.T) {
 	w.setPod(version("10"))
 	if w.desired.ResourceVersion != "10" {
 		t.Errorf("version 10 was not taken after 9: %+v", w.desired.ObjectMeta)
+	}
+}
+
+// TestDeadlineDrawnNearer is for the race detector: a step takes an earlier deadline
+// while it looks at its own.
+func TestDeadlineDrawnNearer(t *testing.T) {
+	w := &worker{
+		m: new(Manager), log: slog.New(slog.DiscardHandler), pod: new(corev1.Pod),
+		busy: make(map[string]*step), wake: make(chan struct{}, 1), changed: make(chan struct{}),
+	}
+	due := time.Now().Add(time.Hour)
+	var steps sync.WaitGroup
+	for i := range 100 {
+		w.start(t.Context(), t.Context(), &steps, plan.Action{Kind: plan.PreStop, Deadline: due.Add(-time.Duration(i) * time.Second)})
+	}
+	steps.Wait()
+}
+
+// TestEarliestDeadlineIsTaken: however often the deadline is drawn nearer before the
+// step looks, the last is the one.
+func TestEarliestDeadlineIsTaken(t *testing.T) {
+	due := time.Now().Add(time.Hour)
+	s := newStep(plan.Action{Kind: plan.StopContainer, Deadline: due}, func() {})
+	for i := range 10 {
+		due = due.Add(-time.Duration(i) * time.Second)
+		s.meet(plan.Action{Kind: plan.StopContainer, Deadline: due})
+	}
+	if got := <-s.sooner; !got.Equal(due) {
+		t.Errorf("the deadline is %v, not %v", got, due)
 	}
 }

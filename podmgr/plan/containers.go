@@ -34,6 +34,7 @@ func (v *view) status(m *member, ending bool) corev1.ContainerStatus {
 		if s.State.Waiting != nil {
 			s.State = corev1.ContainerState{Terminated: inferred()}
 		}
+	case m.role == initRole && v.past(m): // without a record it is as it was
 	case !ending:
 		v.whileWaiting(m, &s)
 	}

@@ -28,21 +28,6 @@ func (v *view) bringUp(d *draft) {
 	v.prepareAhead(d, turn, ahead)
 }
 
-// initialized says whether initialisation is over: every init container succeeded
-// in this sandbox (a sidecar: is started), or an app container ran in it, which
-// stands in for records of init containers that are no longer there.
-func (v *view) initialized() bool {
-	if v.appRan() {
-		return true
-	}
-	for _, m := range v.inits {
-		if !v.passed(m) {
-			return false
-		}
-	}
-	return true
-}
-
 // appRan says whether an app container was started in this sandbox.
 func (v *view) appRan() bool {
 	for _, m := range v.apps {
@@ -53,7 +38,8 @@ func (v *view) appRan() bool {
 	return false
 }
 
-// passed says whether the init container after this one may begin.
+// passed says whether the init container after this one may begin, going by this one
+// alone.
 func (v *view) passed(m *member) bool {
 	if m.role == sidecarRole {
 		return started(m) && v.current(m.ran)
@@ -61,20 +47,28 @@ func (v *view) passed(m *member) bool {
 	return v.succeeded(m)
 }
 
+// past says whether initialisation went on beyond an init container: a later one or an
+// app was started in this sandbox. That stands in for a record that is no longer there,
+// and holds when a sidecar ends.
+func (v *view) past(m *member) bool {
+	for i := len(v.inits) - 1; i >= 0 && v.inits[i] != m; i-- {
+		if later := v.inits[i].ran; later != nil && v.current(later) {
+			return true
+		}
+	}
+	return v.appRan()
+}
+
 // order is whose turn it is, and who comes next and might be made ahead.
 func (v *view) order() (turn, ahead []*member) {
-	done := v.initialized()
 	for i, m := range v.inits {
-		if m.role == initRole && done {
-			continue
+		on := v.past(m) || v.passed(m)
+		if m.role == sidecarRole || !on {
+			turn = append(turn, m)
 		}
-		if done || v.passed(m) {
-			if m.role == sidecarRole {
-				turn = append(turn, m)
-			}
-			continue
+		if !on {
+			return turn, append(append([]*member{}, v.inits[i+1:]...), v.apps...)
 		}
-		return append(turn, m), append(append([]*member{}, v.inits[i+1:]...), v.apps...)
 	}
 	return append(turn, v.apps...), nil
 }

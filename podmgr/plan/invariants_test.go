@@ -215,7 +215,7 @@ func (j *judge) mayStart(a Action) error {
 			isApp = false
 			break
 		}
-		if err := j.passed(i, c, j.appRan(c)); err != nil {
+		if err := j.passed(i, c); err != nil {
 			return err
 		}
 	}
@@ -231,32 +231,23 @@ func (j *judge) mayStart(a Action) error {
 }
 
 // passed says whether an init container did its work in the sandbox and the round of
-// the next container. A sidecar may be
-// down for the moment once apps ran.
-func (j *judge) passed(i corev1.Container, next *Container, appRan bool) error {
-	for _, c := range j.containers {
-		if c.Name != i.Name || c.SandboxID != next.SandboxID || c.Round != next.Round {
-			continue
-		}
-		if !isSidecar(&i) && c.State == Exited && c.ExitCode == 0 || isSidecar(&i) && c.State == Running {
-			return nil
-		}
-	}
-	if isSidecar(&i) && appRan {
-		return nil
-	}
-	return fmt.Errorf("init container %s has not passed", i.Name)
-}
-
-func (j *judge) appRan(next *Container) bool {
-	for _, c := range j.containers {
-		for _, app := range j.pod.Spec.Containers {
-			if c.Name == app.Name && c.SandboxID == next.SandboxID && c.Round == next.Round && (c.State == Running || c.State == Exited) {
-				return true
+// the next container. A sidecar may be down for the moment once a later container ran, and
+// the record of an init container be gone.
+func (j *judge) passed(i corev1.Container, next *Container) error {
+	later := false // containers after i
+	for _, spec := range slices.Concat(j.pod.Spec.InitContainers, j.pod.Spec.Containers) {
+		for _, c := range j.containers {
+			switch {
+			case c.Name != spec.Name || c.SandboxID != next.SandboxID || c.Round != next.Round:
+			case later && (c.State == Running || c.State == Exited),
+				c.Name == i.Name && !isSidecar(&i) && c.State == Exited && c.ExitCode == 0,
+				c.Name == i.Name && isSidecar(&i) && c.State == Running:
+				return nil
 			}
 		}
+		later = later || spec.Name == i.Name
 	}
-	return false
+	return fmt.Errorf("init container %s has not passed", i.Name)
 }
 
 func (j *judge) isSidecar(name string) bool {

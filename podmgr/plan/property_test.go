@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"pgregory.net/rapid"
 )
 
@@ -17,12 +18,7 @@ import (
 func TestInvariants(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		o := drawPod(t)
-		j := &judge{world: newWorld(makePod(o)), hooks: o.hooks, debugs: true}
-		if rapid.Bool().Draw(t, "missing images") {
-			for ref := range j.images {
-				j.images[ref] = Image{}
-			}
-		}
+		j := &judge{world: newWorld(o), hooks: o.hooks, debugs: true}
 		fail := func(err error) {
 			if err != nil {
 				t.Fatalf("%v\n%s", err, strings.Join(j.log, "\n"))
@@ -52,12 +48,14 @@ func TestInvariants(t *testing.T) {
 
 func drawPod(t *rapid.T) podOptions {
 	o := podOptions{
-		restartPolicy: rapid.SampledFrom([]string{"Always", "OnFailure", "Never"}).Draw(t, "restartPolicy"),
-		pull:          rapid.SampledFrom([]string{"IfNotPresent", "Always"}).Draw(t, "pull"),
-		grace:         30,
-		hooks:         rapid.IntRange(0, 2).Draw(t, "hooks") == 0,
-		probes:        rapid.IntRange(0, 2).Draw(t, "probes") == 0,
-		restartAll:    rapid.IntRange(0, 2).Draw(t, "restart all") == 0,
+		restartPolicy:  rapid.SampledFrom([]string{"Always", "OnFailure", "Never"}).Draw(t, "restartPolicy"),
+		pull:           rapid.SampledFrom([]string{"IfNotPresent", "Always"}).Draw(t, "pull"),
+		grace:          30,
+		hooks:          rapid.IntRange(0, 2).Draw(t, "hooks") == 0,
+		probes:         rapid.IntRange(0, 2).Draw(t, "probes") == 0,
+		rule:           rapid.SampledFrom([]corev1.ContainerRestartRuleAction{"", "", corev1.ContainerRestartRuleActionRestart, corev1.ContainerRestartRuleActionRestartAllContainers}).Draw(t, "rule"),
+		missing:        rapid.Bool().Draw(t, "missing images"),
+		resizeRestarts: rapid.IntRange(0, 2).Draw(t, "resize restarts") == 0,
 	}
 	limit := rapid.SampledFrom([]string{"", ":64Mi"}).Draw(t, "limit")
 	for i := range rapid.IntRange(0, 3).Draw(t, "inits") {
@@ -98,11 +96,14 @@ func (j *judge) possible() []string {
 				events = append(events, "sick "+c.Name)
 			}
 			if j.isSidecar(c.Name) && c.Probes.Startup != ProbeSucceeded && j.probedLive(c.Name) {
-				events = append(events, "up "+c.Name)
+				events = append(events, "up "+c.Name, "down "+c.Name)
 			}
-			if couldRestartAll(&j.pod.Spec) {
+			if j.hasRules(c.Name) {
 				events = append(events, "exit3 "+c.Name)
 			}
+		} else if j.live(c.Name) == nil && j.busy["container "+c.Name].Kind == "" && !couldRestartAll(&j.pod.Spec) {
+			// Rounds are counted by records; nothing stands in for the newest.
+			events = append(events, "lost "+c.Name)
 		}
 	}
 	for i, s := range j.sandboxes {
@@ -116,7 +117,13 @@ func (j *judge) possible() []string {
 	for _, c := range j.pod.Spec.Containers {
 		if size := c.Resources.Limits.Memory(); size.String() == "64Mi" {
 			events = append(events, "resize "+c.Name)
+			if j.pending == nil {
+				events = append(events, "no-room "+c.Name)
+			}
 		}
+	}
+	if terminal(j.last.Phase) && !j.reclaim {
+		events = append(events, "reclaim")
 	}
 	for name := range j.hashes {
 		events = append(events, "change "+name)
@@ -165,7 +172,16 @@ func (j *judge) let(event string) {
 		j.startedUp(rest)
 	case "sandbox":
 		j.sandboxes[len(j.sandboxes)-1].State = Exited
+	case "down":
+		j.live(rest).Probes.Startup = ProbeFailed
+	case "lost":
+		j.lose(rest)
+	case "reclaim":
+		j.reclaim = true
+	case "no-room":
+		j.denies(rest, "256Mi", corev1.PodReasonDeferred)
 	case "resize":
+		j.pending = nil
 		j.allocate(rest, "128Mi")
 	case "debug":
 		j.debug(rest)

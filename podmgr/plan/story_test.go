@@ -137,10 +137,7 @@ func (s *story) run(d *datadriven.TestData) {
 		s.pending = nil
 		s.allocate(arg(0), arg(1))
 	case "no-room":
-		desired := &world{pod: s.pod.DeepCopy()}
-		desired.allocate(arg(0), arg(1))
-		s.pod.Generation++
-		s.pending = &PendingResize{Desired: desired.pod, Reason: arg(2), Message: "no room"}
+		s.denies(arg(0), arg(1), arg(2))
 	case "debug":
 		s.debug(arg(0))
 	case "change":
@@ -162,13 +159,7 @@ func (s *story) run(d *datadriven.TestData) {
 	case "stranger":
 		s.containers = append(s.containers, Container{ID: "stranger-0", Name: "stranger", State: Running, SandboxID: "sandbox-0"})
 	case "lost":
-		kept := s.containers[:0]
-		for _, c := range s.containers {
-			if c.Name != arg(0) {
-				kept = append(kept, c)
-			}
-		}
-		s.containers = kept
+		s.lose(arg(0))
 	case "reclaim":
 		s.reclaim = true
 	case "agent":
@@ -238,7 +229,7 @@ func (s *story) begins(d *datadriven.TestData) {
 			d.Fatalf(s.t, "unknown option %s", a.Key)
 		}
 	}
-	s.world = newWorld(makePod(o))
+	s.world = newWorld(o)
 	s.held = map[Kind]bool{}
 	s.next, s.begun = time.Time{}, false
 }

@@ -11,8 +11,7 @@ import (
 
 // TestTold: statuses come in the kubelet's order, and all messages of a Pod share 12 KiB.
 func TestTold(t *testing.T) {
-	pod := makePod(podOptions{restartPolicy: "Never", init: []string{"z", "i"}, app: []string{"c", "a"}, grace: 30})
-	w := newWorld(pod)
+	w := newWorld(podOptions{restartPolicy: "Never", init: []string{"z", "i"}, app: []string{"c", "a"}, grace: 30})
 	w.debug("e")
 	w.debug("d")
 	w.sandboxes = []Sandbox{{ID: "sandbox-0", State: Running}}

@@ -43,7 +43,8 @@ type world struct {
 	finished   bool
 }
 
-func newWorld(pod *corev1.Pod) *world {
+func newWorld(o podOptions) *world {
+	pod := makePod(o)
 	w := &world{
 		pod: pod, now: epoch,
 		images: map[string]Image{}, unpullable: map[string]bool{}, failures: map[string]Failure{},
@@ -51,7 +52,7 @@ func newWorld(pod *corev1.Pod) *world {
 		broken: map[string]string{}, hash: map[string]string{},
 	}
 	for _, c := range append(append([]corev1.Container{}, pod.Spec.InitContainers...), pod.Spec.Containers...) {
-		w.images[c.Image] = Image{Present: true}
+		w.images[c.Image] = Image{Present: !o.missing}
 		w.hashes[c.Name] = "v1"
 	}
 	return w
@@ -300,6 +301,29 @@ func (w *world) startedUp(name string) bool {
 	return false
 }
 
+// lose removes every record of a container that does not run.
+func (w *world) lose(name string) {
+	w.containers = slices.DeleteFunc(w.containers, func(c Container) bool { return c.Name == name })
+}
+
+// hasRules says whether a container has restart rules.
+func (w *world) hasRules(name string) bool {
+	for _, c := range slices.Concat(w.pod.Spec.InitContainers, w.pod.Spec.Containers) {
+		if c.Name == name {
+			return len(c.RestartPolicyRules) > 0
+		}
+	}
+	return false
+}
+
+// denies says that there is no room for another memory limit of a container.
+func (w *world) denies(name, memory, reason string) {
+	desired := &world{pod: w.pod.DeepCopy()}
+	desired.allocate(name, memory)
+	w.pod.Generation++
+	w.pending = &PendingResize{Desired: desired.pod, Reason: reason, Message: "no room"}
+}
+
 // probedLive says whether a container has a liveness probe.
 func (w *world) probedLive(name string) bool {
 	for _, c := range slices.Concat(w.pod.Spec.InitContainers, w.pod.Spec.Containers) {
@@ -366,8 +390,12 @@ type podOptions struct {
 	pull          string
 	hooks         bool // of apps and sidecars
 	debug         bool // an ephemeral container may be added
-	restartAll    bool // exit code 3 of any container restarts all
-	probes        bool // apps have a liveness probe, sidecars a startup probe, too
+	missing       bool // images have to be pulled
+	// resizeRestarts: another memory limit is a reason to restart
+	resizeRestarts bool
+	// rule of each container for the exit code 3; empty: none
+	rule   corev1.ContainerRestartRuleAction
+	probes bool // apps have a liveness probe, sidecars a startup probe, too
 }
 
 func makePod(o podOptions) *corev1.Pod {
@@ -397,7 +425,10 @@ func makePod(o podOptions) *corev1.Pod {
 				c.StartupProbe = &corev1.Probe{}
 			}
 		}
-		if o.restartAll {
+		if o.resizeRestarts {
+			c.ResizePolicy = []corev1.ContainerResizePolicy{{ResourceName: corev1.ResourceMemory, RestartPolicy: corev1.RestartContainer}}
+		}
+		if o.rule != "" {
 			if c.RestartPolicy == nil {
 				own := corev1.ContainerRestartPolicy(o.restartPolicy)
 				c.RestartPolicy = &own
@@ -405,7 +436,7 @@ func makePod(o podOptions) *corev1.Pod {
 					*c.RestartPolicy = corev1.ContainerRestartPolicyOnFailure
 				}
 			}
-			c.RestartPolicyRules = restartRule(corev1.ContainerRestartRuleActionRestartAllContainers, 3)
+			c.RestartPolicyRules = restartRule(o.rule, 3)
 		}
 		if limited {
 			c.Resources.Limits = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse(memory)}

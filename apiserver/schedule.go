@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	resourcehelper "k8s.io/component-helpers/resource"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 	"k8s.io/klog/v2"
 	"k8s.io/kubernetes/pkg/apis/core/v1/helper/qos"
@@ -20,7 +22,8 @@ import (
 
 // There is one node, so that scheduling is the question whether it takes a Pod: not
 // while it is cordoned, nor with a taint that the Pod does not tolerate, nor when it
-// is not of the nodes that the Pod selects. A Pod with scheduling gates waits until
+// is not of the nodes that the Pod selects, nor when the Pod asks for more than the whole
+// node has; what other Pods leave is the question of the node's own admission. A Pod with scheduling gates waits until
 // they are lifted. One that names the node itself is not asked, nor is one from a
 // manifest.
 
@@ -52,12 +55,29 @@ func (s *Server) whyNot(p *corev1.Pod) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if fits {
+		if !fits {
+			reason = "node(s) didn't match Pod's node affinity/selector"
+			break
+		}
+		short := tooMuch(p, n.Status.Allocatable)
+		if len(short) == 0 {
 			return "", nil
 		}
-		reason = "node(s) didn't match Pod's node affinity/selector"
+		reason = strings.Join(short, ", 1 ")
 	}
 	return "0/1 nodes are available: 1 " + reason + ". preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.", nil
+}
+
+// tooMuch is of what a Pod asks for more than the node has, in the scheduler's words.
+func tooMuch(p *corev1.Pod, allocatable corev1.ResourceList) []string {
+	var short []string
+	for name, wanted := range resourcehelper.PodRequests(p, resourcehelper.PodResourcesOptions{}) {
+		if has, ok := allocatable[name]; ok && wanted.Cmp(has) > 0 {
+			short = append(short, "Insufficient "+string(name))
+		}
+	}
+	slices.Sort(short)
+	return short
 }
 
 // place gives a new Pod its node, or says in its status why not.

@@ -161,6 +161,26 @@ func TestCordonedNodeTakesNoPods(t *testing.T) {
 	disk.Name = "disk"
 	create(disk)
 	b.eventually(strings.Replace(why, "were unschedulable", "had untolerated taint(s)", 1), state("disk"))
+	// More than the whole node has waits for another node.
+	has := func(cpu string) {
+		t.Helper()
+		if _, err := c.CoreV1().Nodes().Patch(t.Context(), "n1", types.MergePatchType, []byte(`{"status":{"allocatable":{"cpu":"`+cpu+`","memory":"1Gi"}}}`), metav1.PatchOptions{}, "status"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cordon(`{"spec":{"taints":null}}`)
+	has("2")
+	big := simplePod("big")
+	big.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1025Mi"), corev1.ResourceCPU: resource.MustParse("2001m")}
+	create(big)
+	b.eventually(strings.Replace(why, "node(s) were unschedulable", "Insufficient cpu, 1 Insufficient memory", 1), state("big"))
+	has("3")
+	b.eventually(strings.Replace(why, "node(s) were unschedulable", "Insufficient memory", 1), state("big"))
+	fits := big.DeepCopy()
+	fits.Name = "fits"
+	fits.Spec.Containers[0].Resources.Requests[corev1.ResourceMemory] = resource.MustParse("1Gi")
+	create(fits)
+	b.eventually("n1", state("fits"))
 }
 
 func TestPodsAreBoundOnce(t *testing.T) {

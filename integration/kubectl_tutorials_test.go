@@ -102,3 +102,18 @@ type: kubernetes.io/service-account-token
 		t.Errorf("without the ServiceAccount the token is answered with %d", code)
 	}
 }
+
+// TestKubectlTooMuch: a Pod that asks for more than the node has waits, as in Kubernetes'
+// tasks on CPU and memory.
+func TestKubectlTooMuch(t *testing.T) {
+	kubectlPath(t)
+	n := newNode(t)
+	n.start()
+	n.must(podOf("cpu-demo-2", apps(sh("app", forever, "resources: {requests: {cpu: '1000', memory: 1000Ti}}"))))
+	const why = "0/1 nodes are available: 1 Insufficient cpu, 1 Insufficient memory. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+	n.eventually("the event", func() bool {
+		return strings.Contains(n.kubectl("events", "--for", "pod/cpu-demo-2"), "FailedScheduling   Pod/cpu-demo-2   "+why)
+	})
+	n.expect(`^cpu-demo-2 0/1 Pending 0 `, "get", "pods", "--no-headers")
+	n.expect(regexp.QuoteMeta(why), "get", "pod", "cpu-demo-2", "-o", "jsonpath={.status.conditions[0].message}")
+}

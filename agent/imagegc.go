@@ -6,11 +6,14 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 
 	"github.com/minikubelet/minikubelet/podmgr"
 	"github.com/minikubelet/minikubelet/runtime/image"
@@ -25,6 +28,24 @@ const (
 // collectImages removes unused images when the images' file system fills up, until
 // ctx ends.
 func (a *Agent) collectImages(ctx context.Context) {
+	if a.cfg.ImageGCHighThresholdPercent == 100 { // never, as with the kubelet
+		return
+	}
+	c := imageCollector{
+		high: a.cfg.ImageGCHighThresholdPercent, low: a.cfg.ImageGCLowThresholdPercent,
+		measure: func() (capacity, available int64, err error) {
+			var fs unix.Statfs_t
+			if err := unix.Statfs(a.cfg.DataDir, &fs); err != nil {
+				return 0, 0, fmt.Errorf("measure the images' file system: statfs %s: %w", a.cfg.DataDir, err)
+			}
+			return int64(fs.Blocks) * fs.Bsize, int64(fs.Bavail) * fs.Bsize, nil
+		},
+		remove: a.removeImages,
+		tell: func(reason, message string) {
+			a.manager.Load().NodeEvent(corev1.EventTypeWarning, reason, message)
+		},
+		log: a.log,
+	}
 	tick := time.NewTicker(imageGCEvery)
 	defer tick.Stop()
 	for {
@@ -33,27 +54,87 @@ func (a *Agent) collectImages(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		var fs unix.Statfs_t
-		if err := unix.Statfs(a.cfg.DataDir, &fs); err != nil || fs.Blocks == 0 {
-			a.log.Warn("cannot measure the images' file system", "dir", a.cfg.DataDir, "err", err)
-			continue
-		}
-		free := toFree(int64(fs.Blocks)*fs.Bsize, int64(fs.Bavail)*fs.Bsize, a.cfg.ImageGCHighThresholdPercent, a.cfg.ImageGCLowThresholdPercent)
-		if free <= 0 {
-			continue
-		}
-		freed, err := a.removeImages(ctx, free)
-		a.log.Info("the images' file system fills up; unused images were removed", "bytes", freed, "wanted", free)
-		if err != nil || freed < free {
-			a.manager.Load().NodeEvent(corev1.EventTypeWarning, "FreeDiskSpaceFailed", "Failed to garbage collect required amount of images.")
-		}
+		c.round(ctx)
 	}
+}
+
+// imageCollector keeps the images' file system from filling up. Events are the
+// kubelet's.
+type imageCollector struct {
+	// high is how full it may be in percent before images are removed, low how full then.
+	high, low int
+	measure   func() (capacity, available int64, err error)
+	// remove removes unused images until so many bytes are freed, or none are left.
+	remove func(ctx context.Context, bytes int64) (freed int64, err error)
+	tell   func(reason, message string)
+	log    *slog.Logger
+	// failed: the last round did.
+	failed bool
+}
+
+// round looks once. Only from the second failure in a row on is there an event.
+func (c *imageCollector) round(ctx context.Context) {
+	err := c.collect(ctx)
+	if err != nil {
+		c.log.Warn("unused images cannot be removed as they should", "err", err)
+	}
+	if err != nil && c.failed {
+		c.tell("ImageGCFailed", err.Error())
+	}
+	c.failed = err != nil
+}
+
+func (c *imageCollector) collect(ctx context.Context) error {
+	capacity, available, err := c.measure()
+	if err != nil {
+		return err
+	}
+	if capacity == 0 {
+		err := errors.New("invalid capacity 0 on image filesystem")
+		c.tell("InvalidDiskCapacity", err.Error())
+		return err
+	}
+	free := toFree(capacity, available, c.high, c.low)
+	if free <= 0 {
+		return nil
+	}
+	freed, err := c.remove(ctx, free)
+	c.log.Info("the images' file system fills up; unused images were removed", "bytes", freed, "wanted", free)
+	if err != nil {
+		return err
+	}
+	if freed < free {
+		message := fmt.Sprintf("Insufficient free disk space on the node's image filesystem (%d%% of %s used). "+
+			"Failed to free sufficient space by deleting unused images (freed %d bytes). "+
+			"Investigate disk usage, as it could be used by active images, logs, volumes, or other data.",
+			usedPercent(capacity, available), binarySize(capacity), freed)
+		c.tell("FreeDiskSpaceFailed", message)
+		return errors.New(message)
+	}
+	return nil
+}
+
+// binarySize writes a number of bytes in the largest unit that fits.
+func binarySize(bytes int64) string {
+	if bytes < 1<<10 {
+		return fmt.Sprintf("%d B", bytes)
+	}
+	size, unit := float64(bytes)/(1<<10), 0
+	units := []string{"KiB", "MiB", "GiB", "TiB"}
+	for size >= 1<<10 && unit < len(units)-1 {
+		size, unit = size/(1<<10), unit+1
+	}
+	return fmt.Sprintf("%.1f %s", size, units[unit])
+}
+
+func usedPercent(capacity, available int64) int {
+	return 100 - int(available*100/capacity)
 }
 
 // toFree is how many bytes must go: none below the high mark, then all above the
 // low one.
 func toFree(capacity, available int64, high, low int) int64 {
-	if used := 100 - int(available*100/capacity); used < high {
+	if usedPercent(capacity, available) < high {
 		return 0
 	}
 	return capacity*int64(100-low)/100 - available
@@ -110,7 +191,10 @@ func (a *Agent) removeImages(ctx context.Context, bytes int64) (freed int64, err
 			errs = append(errs, err)
 		}
 	}
-	return freed, errors.Join(errs...)
+	if len(errs) > 0 {
+		return freed, fmt.Errorf("wanted to free %d bytes, but freed %d bytes space with errors in image deletion: %w", bytes, freed, utilerrors.NewAggregate(errs))
+	}
+	return freed, nil
 }
 
 // removable are the images that may go, the oldest first: those from a registry, from

@@ -69,6 +69,7 @@ func Serve(ctx context.Context, cfg Config, log *slog.Logger, ready func()) (err
 	go a.endWhenAsked(asked, ctx, cancel)
 	go a.followLogind(ctx)
 	go a.collectImages(ctx)
+	go a.followOOM(ctx)
 	go a.followImages(ctx)
 	done := make(chan error, 4)
 	go func() { done <- a.Run(ctx) }()

@@ -185,7 +185,7 @@ func TestErrorsAreStatuses(t *testing.T) {
 		{"GET", "/api/v1/namespaces/default/pods/a/b/c", 404, "the server could not find the requested resource"},
 		{"GET", "/api/v1/namespaces//pods", 404, ""},
 		{"GET", "/api/v2/pods", 404, "the server could not find the requested resource"},
-		{"GET", "/apis/apps/v1/deployments", 404, "the server could not find the requested resource"},
+		{"GET", "/apis/example.com/v1/things", 404, "the server could not find the requested resource"},
 		{"POST", "/version", 405, ""},
 		{"OPTIONS", "/api/v1/nodes", 405, ""},
 		{"GET", "/api/v1/pods?resourceVersion=99&resourceVersionMatch=NotOlderThan", 504, "Timeout: Too large resource version: 99, current: 0"},

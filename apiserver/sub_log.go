@@ -47,10 +47,12 @@ func (s *Server) serveLog(w http.ResponseWriter, r *http.Request, req request) e
 	if err := chooseContainer(&pod, o); err != nil {
 		return err
 	}
-	out := &textWriter{s: s, w: w, control: http.NewResponseController(w), flush: o.Follow}
-	_ = out.control.SetReadDeadline(time.Time{}) // a recorder in tests has none
+	control := http.NewResponseController(w)
+	out := &textWriter{w: w, control: control, patience: s.patience(control), flush: o.Follow}
+	_ = control.SetReadDeadline(time.Time{}) // a recorder in tests has none
+	_ = control.SetWriteDeadline(time.Time{})
 	err := s.cfg.Logs.ReadLog(r.Context(), &pod, o, out)
-	_ = out.control.SetWriteDeadline(time.Now().Add(s.readTime)) // for what is in buffers
+	_ = control.SetWriteDeadline(time.Now().Add(s.readTime)) // for what is in buffers
 	if err == nil {
 		out.begin()
 	}
@@ -62,11 +64,11 @@ func (s *Server) serveLog(w http.ResponseWriter, r *http.Request, req request) e
 
 // textWriter streams text to a client that may be slow.
 type textWriter struct {
-	s       *Server
-	w       http.ResponseWriter
-	control *http.ResponseController
-	flush   bool
-	begun   bool
+	w        http.ResponseWriter
+	control  *http.ResponseController
+	patience patience
+	flush    bool
+	begun    bool
 }
 
 func (t *textWriter) begin() {
@@ -80,7 +82,7 @@ func (t *textWriter) begin() {
 
 func (t *textWriter) Write(p []byte) (n int, err error) {
 	t.begin()
-	err = t.s.within(t.control, func() error {
+	err = t.patience.within(func() error {
 		if n, err = t.w.Write(p); err != nil || !t.flush {
 			return err
 		}

@@ -30,14 +30,27 @@ const (
 	slowWrite = 30 * time.Second
 )
 
-// within gives a client the time slowWrite to take what is written. There is no
+// patience gives a client the time slowWrite to take what is written. There is no
 // deadline between two writes: over HTTP/2 one that passes ends the stream, whether
-// something is being written or not.
-func (s *Server) within(control *http.ResponseController, write func() error) error {
-	_ = control.SetWriteDeadline(time.Now().Add(s.readTime)) // a recorder in tests has none
-	err := write()
-	_ = control.SetWriteDeadline(time.Time{})
-	return err
+// something is being written or not. Nor is there one for each write, which over
+// HTTP/2 is two messages to the connection: a clock sets one when it is over.
+type patience struct {
+	clock *time.Timer
+	time  time.Duration
+}
+
+func (s *Server) patience(control *http.ResponseController) patience {
+	clock := time.AfterFunc(s.readTime, func() {
+		_ = control.SetWriteDeadline(time.Now()) // a recorder in tests has none
+	})
+	clock.Stop()
+	return patience{clock, s.readTime}
+}
+
+func (p patience) within(write func() error) error {
+	p.clock.Reset(p.time)
+	defer p.clock.Stop()
+	return write()
 }
 
 // watcher writes one watch.
@@ -50,8 +63,9 @@ type watcher struct {
 	header    bool // the next table names its columns
 	bookmarks bool
 
-	w       http.ResponseWriter
-	control *http.ResponseController
+	w        http.ResponseWriter
+	control  *http.ResponseController
+	patience patience
 }
 
 // watch streams changes:
@@ -92,6 +106,7 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, k *kind, req requ
 
 	t := &watcher{s: s, k: k, f: f, sel: sel, table: tableOptions(q), header: true, bookmarks: isTrue(q.Get("allowWatchBookmarks")),
 		w: w, control: http.NewResponseController(w)}
+	t.patience = s.patience(t.control)
 	var objects []store.Object
 	if initial {
 		var m metav1.ListMeta
@@ -102,7 +117,7 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, k *kind, req requ
 			return apierrors.NewInternalError(err)
 		}
 	}
-	events := s.cfg.Store.Watch(k.name, after)
+	events := s.cfg.Store.WatchBehind(k.name, after)
 	defer events.Close()
 	t.open()
 	if err := t.begin(objects, initialEnd, after); err == nil {
@@ -255,7 +270,7 @@ func encodeFrame(f form, kind watch.EventType, o runtime.Object) ([]byte, error)
 }
 
 func (t *watcher) put(frame []byte) error {
-	return t.s.within(t.control, func() error {
+	return t.patience.within(func() error {
 		if _, err := t.w.Write(frame); err != nil {
 			return err
 		}

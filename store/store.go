@@ -32,11 +32,12 @@ type Store struct {
 	db      *bolt.DB
 	commits commits
 
-	mu       sync.Mutex // revision, stats, ring, watchers; never held during a commit
+	mu       sync.Mutex // revision, stats, ring, watchers, crowd; never held during a commit
 	revision uint64
 	stats    Stats
 	ring     ring
 	watchers map[*Watcher]struct{}
+	crowd    crowd
 }
 
 var (

@@ -52,11 +52,21 @@ type Watcher struct {
 	done     chan struct{}
 	once     sync.Once
 	pending  []*record
+	behind   bool // see WatchBehind
+	due      bool // it is in the store's crowd
 }
 
 // Watch starts after a revision, usually that of a List.
 func (s *Store) Watch(resource string, after uint64) *Watcher {
-	w := &Watcher{store: s, resource: resource, after: after, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	return s.follow(s.newWatcher(resource, after))
+}
+
+func (s *Store) newWatcher(resource string, after uint64) *Watcher {
+	return &Watcher{store: s, resource: resource, after: after, wake: make(chan struct{}, 1), done: make(chan struct{})}
+}
+
+// follow has a watcher told of changes.
+func (s *Store) follow(w *Watcher) *Watcher {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.watchers[w] = struct{}{}
@@ -110,17 +120,26 @@ func (w *Watcher) Close() {
 
 func (w *Watcher) close() { w.once.Do(func() { close(w.done) }) }
 
+// tell wakes a watcher, which may be awake.
+func (w *Watcher) tell() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
 // publish keeps a change and wakes its watchers; s.mu is held. A slow watcher holds
 // up nobody: it finds the changes in the ring, or ErrTooOld.
 func (s *Store) publish(r *record) {
 	s.ring.add(r)
 	for w := range s.watchers {
-		if w.resource != All && w.resource != r.resource {
-			continue
-		}
-		select {
-		case w.wake <- struct{}{}:
+		switch {
+		case w.resource != All && w.resource != r.resource:
+		case w.behind:
+			s.crowd.add(w)
 		default:
+			w.tell()
 		}
 	}
+	s.wakeCrowd()
 }

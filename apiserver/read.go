@@ -162,6 +162,9 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, k *kind, req reque
 	if k.plain(f) && sel.everything() {
 		return s.listRaw(w, r, k, req.namespace, p)
 	}
+	if k.measure == nil && f.streams() {
+		return s.listJSON(w, r, k, req.namespace, f, sel, p)
+	}
 	objects, listMeta, err := s.objects(r.Context(), k, req.namespace, sel, p)
 	if err != nil {
 		return err
@@ -187,12 +190,21 @@ func (s *Server) objects(ctx context.Context, k *kind, namespace string, sel sel
 }
 
 // collect reads a page of objects, which are the caller's own.
-func (s *Server) collect(k *kind, namespace string, sel selection, p page) ([]store.Object, metav1.ListMeta, error) {
-	var out []store.Object
+func (s *Server) collect(k *kind, namespace string, sel selection, p page) (out []store.Object, m metav1.ListMeta, err error) {
+	m, err = s.visit(k, namespace, sel, p, func(o store.Object) error {
+		out = append(out, o)
+		return nil
+	})
+	return out, m, err
+}
+
+// visit calls each with a page of objects, which are the callee's own.
+func (s *Server) visit(k *kind, namespace string, sel selection, p page, each func(store.Object) error) (metav1.ListMeta, error) {
 	var last string
+	var n int
 	var more int64
 	revision, err := s.scan(k, namespace, p, func(key string, data store.Data) error {
-		full := p.limit > 0 && len(out) == p.limit
+		full := p.limit > 0 && n == p.limit
 		if full && sel.everything() { // they are only counted
 			more++
 			return nil
@@ -206,15 +218,15 @@ func (s *Server) collect(k *kind, namespace string, sel selection, p page) ([]st
 			more++
 			return errEnough
 		default:
-			out, last = append(out, o), key
+			n, last = n+1, key
+			return each(o)
 		}
 		return nil
 	})
 	if err != nil && !errors.Is(err, errEnough) {
-		return nil, metav1.ListMeta{}, err
+		return metav1.ListMeta{}, err
 	}
-	m, err := pageMeta(revision, last, more, sel.everything())
-	return out, m, err
+	return pageMeta(revision, last, more, sel.everything())
 }
 
 // pageMeta is what a list says of itself: its revision and, when more objects come
@@ -254,9 +266,7 @@ func shapeList(k *kind, f form, objects []store.Object, m metav1.ListMeta, t tab
 		out := &metav1.PartialObjectMetadataList{ListMeta: m, Items: make([]metav1.PartialObjectMetadata, 0, len(objects))}
 		out.SetGroupVersionKind(metav1.SchemeGroupVersion.WithKind("PartialObjectMetadataList"))
 		for _, o := range objects {
-			item := meta.AsPartialObjectMetadata(o)
-			item.SetGroupVersionKind(metav1.SchemeGroupVersion.WithKind("PartialObjectMetadata"))
-			out.Items = append(out.Items, *item)
+			out.Items = append(out.Items, *partial(o))
 		}
 		return out, nil
 	}

@@ -28,9 +28,7 @@ func shape(k *kind, f form, o store.Object, t tableOption) (runtime.Object, erro
 	case "Table":
 		return table(k, []store.Object{o}, metav1.ListMeta{ResourceVersion: o.GetResourceVersion()}, t, true)
 	case "PartialObjectMetadata", "PartialObjectMetadataList":
-		out := meta.AsPartialObjectMetadata(o)
-		out.SetGroupVersionKind(metav1.SchemeGroupVersion.WithKind("PartialObjectMetadata"))
-		return out, nil
+		return partial(o), nil
 	}
 	o.GetObjectKind().SetGroupVersionKind(k.gvk())
 	return o, nil
@@ -44,18 +42,26 @@ func table(k *kind, objects []store.Object, m metav1.ListMeta, t tableOption, he
 		out.ColumnDefinitions = k.columns
 	}
 	for _, o := range objects {
-		row := metav1.TableRow{Cells: k.cells(o)}
-		switch t.include {
-		case metav1.IncludeNone:
-		case metav1.IncludeObject:
-			o.GetObjectKind().SetGroupVersionKind(k.gvk())
-			row.Object.Object = o
-		default:
-			m := meta.AsPartialObjectMetadata(o)
-			m.SetGroupVersionKind(metav1.SchemeGroupVersion.WithKind("PartialObjectMetadata"))
-			row.Object.Object = m
-		}
-		out.Rows = append(out.Rows, row)
+		out.Rows = append(out.Rows, metav1.TableRow{Cells: k.cells(o), Object: runtime.RawExtension{Object: t.carried(k, o)}})
 	}
 	return out, nil
+}
+
+// carried is what a row has of its object; nil for nothing.
+func (t tableOption) carried(k *kind, o store.Object) runtime.Object {
+	switch t.include {
+	case metav1.IncludeNone:
+		return nil
+	case metav1.IncludeObject:
+		o.GetObjectKind().SetGroupVersionKind(k.gvk())
+		return o
+	}
+	return partial(o)
+}
+
+// partial is an object's metadata, which share what they have with it.
+func partial(o store.Object) *metav1.PartialObjectMetadata {
+	m := meta.AsPartialObjectMetadata(o)
+	m.SetGroupVersionKind(metav1.SchemeGroupVersion.WithKind("PartialObjectMetadata"))
+	return m
 }

@@ -91,9 +91,9 @@ func (s *Server) decodeBody(r *http.Request, k *kind) (store.Object, []string, e
 		if err != nil {
 			return nil, nil, cannotHandle(k, err)
 		}
-		var doubled error
+		var doubled []error
 		if _, err := yaml.YAMLToJSONStrict(data); err != nil {
-			doubled = err
+			doubled = append(doubled, err)
 		}
 		warnings, err := s.decodeJSON(k, text, o, how, doubled)
 		return o, warnings, err
@@ -109,8 +109,9 @@ func cannotHandle(k *kind, err error) error {
 }
 
 // decodeJSON decodes what has been found safe. What has duplicate fields is decoded in
-// the form that it was checked in: a decoder would see both values.
-func (s *Server) decodeJSON(k *kind, data []byte, o store.Object, how directive, doubled error) ([]string, error) {
+// the form that it was checked in: a decoder would see both values. doubled are those
+// that whoever made the JSON has found.
+func (s *Server) decodeJSON(k *kind, data []byte, o store.Object, how directive, doubled []error) ([]string, error) {
 	var value any
 	strict, err := sigsjson.UnmarshalStrict(data, &value, sigsjson.DisallowDuplicateFields)
 	if err == nil {
@@ -122,9 +123,7 @@ func (s *Server) decodeJSON(k *kind, data []byte, o store.Object, how directive,
 	if err != nil {
 		return nil, cannotHandle(k, err)
 	}
-	if doubled != nil {
-		strict = append(strict, doubled)
-	}
+	strict = append(strict, doubled...)
 	info, _ := s.codecs.find("application", "json")
 	gvk := k.gvk()
 	_, actual, err := info.StrictSerializer.Decode(data, &gvk, o)
@@ -143,11 +142,15 @@ func (s *Server) decodeJSON(k *kind, data []byte, o store.Object, how directive,
 	if how == metav1.FieldValidationStrict {
 		return nil, cannotHandle(k, runtime.NewStrictDecodingError(strict))
 	}
-	var warnings []string
-	for _, e := range strict {
-		warnings = append(warnings, e.Error())
+	return texts(strict), nil
+}
+
+// texts are errors as warnings.
+func texts(errs []error) (out []string) {
+	for _, e := range errs {
+		out = append(out, e.Error())
 	}
-	return warnings, nil
+	return out
 }
 
 var protobufPrefix = []byte("k8s\x00")

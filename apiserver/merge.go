@@ -56,6 +56,29 @@ func (m mergeType) mark(schema object) {
 	}
 }
 
+// hidden is the field of an object that a write cannot change, "" when there is none.
+func (k *kind) hidden(sub string) string {
+	switch {
+	case sub != "":
+		return "spec"
+	case k.sub("status") != nil:
+		return "status"
+	}
+	return ""
+}
+
+// without is an object without the field hidden, which shares all else with it.
+func without(o store.Object, hidden string) store.Object {
+	out := reflect.New(reflect.TypeOf(o).Elem())
+	out.Elem().Set(reflect.ValueOf(o).Elem())
+	if hidden != "" {
+		if f := out.Elem().FieldByName(strings.ToUpper(hidden[:1]) + hidden[1:]); f.IsValid() {
+			f.SetZero()
+		}
+	}
+	return out.Interface().(store.Object)
+}
+
 // manager keeps account of who manages which fields of a kind, for one write.
 func (s *Server) manager(k *kind, sub string) (*managedfields.FieldManager, error) {
 	types, err := s.converter(k)
@@ -63,12 +86,9 @@ func (s *Server) manager(k *kind, sub string) (*managedfields.FieldManager, erro
 		return nil, err
 	}
 	version := fieldpath.APIVersion(k.groupVersion().String())
-	hidden := fieldpath.NewSet(fieldpath.MakePathOrDie("status"))
-	if sub != "" {
-		hidden = fieldpath.NewSet(fieldpath.MakePathOrDie("spec"))
-	}
-	if k.sub("status") == nil && sub == "" {
-		hidden = fieldpath.NewSet()
+	hidden := fieldpath.NewSet()
+	if name := k.hidden(sub); name != "" {
+		hidden.Insert(fieldpath.MakePathOrDie(name))
 	}
 	return managedfields.NewDefaultFieldManager(&knownObjects{types, make(map[*typed.TypedValue]runtime.Object)},
 		s.codecs.scheme, s.codecs.scheme, s.codecs.scheme, k.gvk(), k.groupVersion(), sub,
@@ -169,7 +189,8 @@ func (s *Server) manage(k *kind, o, old store.Object, sub, manager string) error
 	}
 	old.GetObjectKind().SetGroupVersionKind(k.gvk())
 	o.GetObjectKind().SetGroupVersionKind(k.gvk())
-	out, err := m.Update(old.DeepCopyObject(), o.DeepCopyObject(), manager)
+	// To compare what is not accounted for would be half of the work.
+	out, err := m.Update(without(old, k.hidden(sub)), without(o, k.hidden(sub)), manager)
 	if err != nil {
 		return apierrors.NewInternalError(err)
 	}

@@ -107,6 +107,33 @@ func TestGeneratedNamesDiffer(t *testing.T) {
 	}
 }
 
+// Unknown fields and fields that a patch has twice are refused, warned about or
+// neither, as the client wants it, whatever the form of the patch.
+func TestPatchesAreValidated(t *testing.T) {
+	b := newBench(t)
+	b.space("default")
+	if _, err := b.client("").CoreV1().Pods("default").Create(t.Context(), newPod("a"), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for patch, want := range map[string]string{
+		`application/strategic-merge-patch+json {"spec":{"color":"red"}}`:                             `unknown field "spec.color"`,
+		`application/strategic-merge-patch+json {"metadata":{"labels":{"x":"1","x":"1"}}}`:            `duplicate field "metadata.labels.x"`,
+		`application/merge-patch+json {"spec":{"color":"red"}}`:                                       `unknown field "spec.color"`,
+		`application/merge-patch+json {"metadata":{"labels":{"x":"1","x":"1"}}}`:                      `duplicate field "metadata.labels.x"`,
+		`application/json-patch+json [{"op":"add","path":"/spec/color","value":"red"}]`:               `unknown field "spec.color"`,
+		`application/json-patch+json [{"op":"test","op":"test","path":"/metadata/name","value":"a"}]`: `duplicate field "[0].op"`,
+	} {
+		media, body, _ := strings.Cut(patch, " ")
+		for how, refused := range map[string]bool{"Strict": true, "Warn": false, "Ignore": false} {
+			code, h, answer := b.do("PATCH", "/api/v1/namespaces/default/pods/a?fieldValidation="+how, body, "Content-Type", media)
+			warned := strings.ReplaceAll(strings.Join(h["Warning"], " "), `\"`, `"`)
+			if refused != (code == 422 || code == 400) || refused && !strings.Contains(strings.ReplaceAll(answer, `\"`, `"`), want) || strings.Contains(warned, want) != (how == "Warn") {
+				t.Errorf("%s %s: %d %s, warned %q", how, patch, code, answer, warned)
+			}
+		}
+	}
+}
+
 func TestPatches(t *testing.T) {
 	b := newBench(t)
 	b.space("default")
@@ -129,6 +156,12 @@ func TestPatches(t *testing.T) {
 		{types.MergePatchType, `{"metadata":{"name":"b"}}`, apierrors.IsBadRequest},
 		{types.MergePatchType, `{"metadata":{"annotations":{"minikubelet/manifest":"x"}}}`, apierrors.IsInvalid},
 		{types.MergePatchType, `[]`, apierrors.IsBadRequest},
+		{types.StrategicMergePatchType, `[]`, apierrors.IsBadRequest},
+		{types.StrategicMergePatchType, `{"metadata":{"name":"b"}}`, apierrors.IsBadRequest},
+		{types.StrategicMergePatchType, `{"kind":"Node"}`, apierrors.IsBadRequest},
+		{types.StrategicMergePatchType, `{"$patch":"delete"}`, apierrors.IsBadRequest},
+		{types.StrategicMergePatchType, `{"spec":{"containers":{"name":"c"}}}`, apierrors.IsInvalid},
+		{types.StrategicMergePatchType, `{"spec":{"containers":[{"name":"c","resources":{"limits":{"cpu":"1e999999999"}}}]}}`, apierrors.IsBadRequest},
 		{types.MergePatchType, `{"spec":{"containers":[{"name":"c","image":"x","resources":{"limits":{"cpu":"1e999999999"}}}]}}`, apierrors.IsBadRequest},
 		{types.ApplyYAMLPatchType, `{}`, apierrors.IsBadRequest},
 	} {

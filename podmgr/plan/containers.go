@@ -117,7 +117,9 @@ func (v *view) whileWaiting(m *member, s *corev1.ContainerStatus) {
 	}
 	reason, message := "", ""
 	if v.hasTurn(m) {
-		reason, message = v.trouble(m)
+		if reason, message = v.trouble(m); reason == "" {
+			reason, message = v.lastTrouble(m)
+		}
 	}
 	afresh := m.ran == nil || !v.current(m.ran) // never ran in this sandbox
 	if reason == "" && !afresh {
@@ -152,6 +154,24 @@ func (v *view) trouble(m *member) (reason, message string) {
 		return "", ""
 	}
 	return v.imageTrouble(m)
+}
+
+// lastTrouble is what was last told of a container that still waits for the same start: as
+// in the kubelet, that holds until it is started, also while a pull is tried again or the
+// back-off is just over.
+func (v *view) lastTrouble(m *member) (reason, message string) {
+	if m.last == nil || m.last.State.Waiting == nil {
+		return "", ""
+	}
+	if m.ran != nil && (!v.current(m.ran) || int(m.last.RestartCount) != m.ran.Attempt) {
+		return "", ""
+	}
+	switch w := m.last.State.Waiting; w.Reason {
+	case containerCreating, podInitializing, restartingAllContainers:
+		return "", ""
+	default:
+		return w.Reason, w.Message
+	}
 }
 
 func failureReason(f Failure) string {

@@ -175,7 +175,7 @@ func (j *judge) state() string {
 	for key, a := range j.busy {
 		s = append(s, "busy "+key+string(a.Kind)+a.ID)
 		if a.Kind == CreateContainer {
-			s = append(s, "being made "+a.Container+j.hash[a.Container])
+			s = append(s, "being made "+a.Container+j.hash[a.Container]+a.SandboxID)
 		}
 	}
 	for key, f := range j.failures {

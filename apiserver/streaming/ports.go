@@ -23,6 +23,9 @@ const (
 	portHeader, requestHeader = "port", "requestID"
 	// connectionsMax is how many connections one session may have at a time.
 	connectionsMax = 256
+	// dialsMax is how many of them may be made at a time: in a Pod's network, each has a
+	// thread for as long as the Pod does not answer.
+	dialsMax = 16
 )
 
 // Dialer connects to a port, a number of 1 to 65535. The text of its errors is shown
@@ -44,7 +47,7 @@ func (s *Server) ServePorts(w http.ResponseWriter, r *http.Request, dial Dialer)
 	}
 	defer conn.Close()
 	ctx, cancel := context.WithCancel(r.Context())
-	f := &forwarder{ctx: ctx, dial: dial, pairs: make(map[string]*pair), ready: make(chan struct{})}
+	f := newForwarder(ctx, dial)
 	frames, err := spdy.NewServerConnection(conn, f.open)
 	if err != nil {
 		cancel()
@@ -72,9 +75,16 @@ type forwarder struct {
 	conn  httpstream.Connection
 	ready chan struct{}
 	work  sync.WaitGroup
+	dials chan struct{} // holds one for each that is under way
 
 	mu    sync.Mutex
 	pairs map[string]*pair
+}
+
+func newForwarder(ctx context.Context, dial Dialer) *forwarder {
+	return &forwarder{
+		ctx: ctx, dial: dial, pairs: make(map[string]*pair), ready: make(chan struct{}), dials: make(chan struct{}, dialsMax),
+	}
 }
 
 // pair are the streams of one connection.
@@ -155,7 +165,7 @@ func (f *forwarder) forget(p *pair) {
 // forward carries one connection.
 func (f *forwarder) forward(p *pair) {
 	defer f.forget(p)
-	conn, err := f.dial(f.ctx, p.port)
+	conn, err := f.connect(p.port)
 	if err == nil {
 		err = f.carry(conn, p.data)
 	}
@@ -164,6 +174,17 @@ func (f *forwarder) forward(p *pair) {
 	}
 	_ = p.error.Close()
 	_ = p.data.Reset() // nothing more is taken
+}
+
+// connect dials when it is its turn.
+func (f *forwarder) connect(port uint16) (net.Conn, error) {
+	select {
+	case f.dials <- struct{}{}:
+		defer func() { <-f.dials }()
+		return f.dial(f.ctx, port)
+	case <-f.ctx.Done():
+		return nil, f.ctx.Err()
+	}
 }
 
 const (

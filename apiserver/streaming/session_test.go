@@ -3,14 +3,17 @@
 package streaming
 
 import (
+	"bufio"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gorilla/websocket"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -187,6 +190,47 @@ func TestClientThatIsGone(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+}
+
+// hijacked is the writer of a request over a connection.
+type hijacked struct {
+	http.ResponseWriter
+	conn net.Conn
+}
+
+func (h hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return h.conn, bufio.NewReadWriter(bufio.NewReader(h.conn), bufio.NewWriter(h.conn)), nil
+}
+
+// TestClientThatTakesNothing ends a session while a write to its client is under way,
+// which goes on for as long as the client likes.
+func TestClientThatTakesNothing(t *testing.T) {
+	here, there := net.Pipe()
+	defer there.Close()
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Header = http.Header{
+		"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"},
+		"Sec-Websocket-Key": {"MTIzNDU2Nzg5MDEyMzQ1Ng=="}, "Sec-Websocket-Protocol": {protocolV5},
+	}
+	output := make([]byte, 1000)
+	taking := make(chan struct{})
+	go func() { // takes the answer, the message that says that the session stands, and half of the next
+		defer close(taking)
+		taken := bufio.NewReaderSize(there, 16)
+		if answer, err := http.ReadResponse(taken, r); err == nil {
+			_, _ = io.ReadFull(taken, make([]byte, len("\x82\x01\x01")+len(output)/2))
+			_ = answer.Body.Close()
+		}
+	}()
+	var s Server
+	session, err := s.Accept(hijacked{httptest.NewRecorder(), here}, r, Wanted{Stdout: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	session.wire.(*socket).linger = time.Millisecond
+	go func() { _, _ = session.Stdout.Write(output) }()
+	<-taking
+	session.End(&metav1.Status{Status: metav1.StatusSuccess})
 }
 
 func TestSizesThatNobodyTakes(t *testing.T) {

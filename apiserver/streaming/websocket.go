@@ -52,7 +52,7 @@ func (s *Server) acceptWebSocket(w http.ResponseWriter, r *http.Request, wanted 
 		return nil, err
 	}
 	gone, cancel := context.WithCancel(r.Context())
-	c := &socket{conn: conn, protocol: conn.Subprotocol(), cancel: cancel, done: make(chan struct{})}
+	c := &socket{conn: conn, protocol: conn.Subprotocol(), cancel: cancel, linger: lingerTime, done: make(chan struct{})}
 	c.idle = time.AfterFunc(IdleTime, func() { _ = conn.Close() })
 	session := &Session{wire: c, gone: gone}
 	if wanted.Stdin {
@@ -94,6 +94,7 @@ type socket struct {
 	idle     *time.Timer
 	cancel   context.CancelFunc
 	stop     func() bool
+	linger   time.Duration // see lingerTime
 
 	writing sync.Mutex
 
@@ -187,8 +188,10 @@ func (c *socket) finish(status *metav1.Status) {
 	if c.stdinReader != nil {
 		_ = c.stdinReader.Close() // what still comes is dropped
 	}
-	// A client that takes nothing any more must not hold the session.
-	_ = c.conn.SetWriteDeadline(time.Now().Add(lingerTime))
+	// A client that takes nothing any more must not hold the session, and a deadline is
+	// for the writes that come.
+	over := time.AfterFunc(c.linger, func() { _ = c.conn.Close() })
+	defer over.Stop()
 	text, err := statusText(status, c.protocol == protocolV5 || c.protocol == protocolV4 || c.protocol == protocolV4Text)
 	if err == nil && len(text) > 0 {
 		err = c.write(errorChannel, text)
@@ -196,14 +199,11 @@ func (c *socket) finish(status *metav1.Status) {
 	if err == nil {
 		err = c.conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), time.Now().Add(lingerTime))
 	}
-	if err == nil {
-		select {
-		case <-c.done:
-		case <-time.After(lingerTime):
-		}
+	if err != nil {
+		_ = c.conn.Close()
 	}
-	_ = c.conn.Close()
 	<-c.done
+	_ = c.conn.Close()
 }
 
 // hijackable finds the writer that can give up its connection among those that wrap

@@ -66,7 +66,7 @@ func (s *Server) serveLog(w http.ResponseWriter, r *http.Request, req request) e
 type textWriter struct {
 	w        http.ResponseWriter
 	control  *http.ResponseController
-	patience patience
+	patience *patience
 	flush    bool
 	begun    bool
 }

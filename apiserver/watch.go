@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -35,22 +36,42 @@ const (
 // something is being written or not. Nor is there one for each write, which over
 // HTTP/2 is two messages to the connection: a clock sets one when it is over.
 type patience struct {
-	clock *time.Timer
 	time  time.Duration
+	clock *time.Timer
+
+	mu      sync.Mutex // held while a deadline is set: the request must not end meanwhile
+	writing bool
 }
 
-func (s *Server) patience(control *http.ResponseController) patience {
-	clock := time.AfterFunc(s.readTime, func() {
-		_ = control.SetWriteDeadline(time.Now()) // a recorder in tests has none
+func (s *Server) patience(control *http.ResponseController) *patience {
+	p := &patience{time: s.readTime}
+	p.clock = time.AfterFunc(p.time, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.writing {
+			_ = control.SetWriteDeadline(time.Now()) // a recorder in tests has none
+		}
 	})
-	clock.Stop()
-	return patience{clock, s.readTime}
+	p.clock.Stop()
+	return p
 }
 
-func (p patience) within(write func() error) error {
-	p.clock.Reset(p.time)
-	defer p.clock.Stop()
+// within does a write, for one goroutine at a time.
+func (p *patience) within(write func() error) error {
+	p.set(true)
+	defer p.set(false)
 	return write()
+}
+
+func (p *patience) set(writing bool) {
+	if writing {
+		p.clock.Reset(p.time)
+	} else {
+		p.clock.Stop()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.writing = writing
 }
 
 // watcher writes one watch.
@@ -65,7 +86,7 @@ type watcher struct {
 
 	w        http.ResponseWriter
 	control  *http.ResponseController
-	patience patience
+	patience *patience
 }
 
 // watch streams changes:

@@ -29,7 +29,7 @@ func TestModel(t *testing.T) {
 		"images to be pulled":  {restartPolicy: "OnFailure", init: []string{"i"}, app: []string{"a"}, missing: true},
 		"pulled each time":     {restartPolicy: "Always", app: []string{"a"}, pull: "Always"},
 		"sidecar":              {restartPolicy: "OnFailure", init: []string{"s*"}, app: []string{"a"}},
-		"sidecars":             {restartPolicy: "Never", init: []string{"s*", "i", "t*"}, app: []string{"a"}},
+		"sidecars":             {restartPolicy: "Never", init: []string{"s*", "t*"}, app: []string{"a"}},
 		"hooks":                {restartPolicy: "Always", init: []string{"s*"}, app: []string{"a"}, hooks: true},
 		"probes":               {restartPolicy: "Always", init: []string{"s*"}, app: []string{"a"}, probes: true},
 		"restart rule":         {restartPolicy: "Never", init: []string{"i"}, app: []string{"a"}, rule: corev1.ContainerRestartRuleActionRestart},
@@ -37,7 +37,7 @@ func TestModel(t *testing.T) {
 		"restart all, sidecar": {restartPolicy: "Always", init: []string{"s*"}, app: []string{"a"}, rule: corev1.ContainerRestartRuleActionRestartAllContainers},
 		"ephemeral":            {restartPolicy: "OnFailure", init: []string{"i"}, app: []string{"a"}, debug: true},
 		"resize":               {restartPolicy: "OnFailure", init: []string{"s*:64Mi"}, app: []string{"a:64Mi"}},
-		"resize by a restart":  {restartPolicy: "Always", app: []string{"a:64Mi", "b"}, hooks: true, resizeRestarts: true},
+		"resize by a restart":  {restartPolicy: "Always", app: []string{"a:64Mi"}, hooks: true, resizeRestarts: true},
 		"deadline":             {restartPolicy: "Never", app: []string{"a"}, deadline: 40, probes: true, hooks: true},
 		"deadline, init":       {restartPolicy: "Always", init: []string{"i"}, app: []string{"a"}, deadline: 40},
 	}

@@ -89,10 +89,17 @@ func (a *applier) Apply(ctx context.Context, desc ocispec.Descriptor, mounts []m
 	return ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Size: size, Digest: digester.Digest()}, nil
 }
 
-// files returns a filter that bounds the sum of the files' sizes: a sparse file in a tar archive is larger than its bytes.
+// files returns a filter that bounds the number of the files and the sum of their sizes: a sparse file in a tar archive is
+// larger than its bytes.
 func (m *meter) files() archive.Filter {
-	var sum int64
+	var count, sum int64
 	return func(h *tar.Header) (bool, error) {
+		if count++; count > maxFiles {
+			return false, fmt.Errorf("%w: it has more than %d files", ErrTooLarge, maxFiles)
+		}
+		if err := checkNames(h); err != nil {
+			return false, err
+		}
 		if h.Size < 0 || sum+h.Size < sum {
 			return false, fmt.Errorf("%w: %s has the size %d", ErrCorrupt, h.Name, h.Size)
 		}

@@ -62,6 +62,9 @@ func (a *archiveReader) read(ctx context.Context, r io.Reader) ([]archived, erro
 		if entries >= maxEntries {
 			return nil, fmt.Errorf("%w: the archive has more than %d files", ErrTooLarge, maxEntries)
 		}
+		if err := checkNames(h); err != nil {
+			return nil, err
+		}
 		if err := a.entry(ctx, h, tr); err != nil {
 			return nil, err
 		}

@@ -143,6 +143,8 @@ func TestImportBadArchives(t *testing.T) {
 		"docker, no image":     {tarOf(t, "manifest.json", `[]`), ErrCorrupt, "no image"},
 		"huge index":           {tarOf(t, "index.json", strings.Repeat(" ", maxJSON+1)), ErrTooLarge, "index.json"},
 		"other layout":         {tarOf(t, "oci-layout", `{"imageLayoutVersion":"9.0"}`, "index.json", "{}"), nil, "9.0"},
+		"long name":            {tarOf(t, strings.Repeat("n", maxPath+1), "x"), ErrCorrupt, "name or a link"},
+		"long link":            {mustTar(t, imagetest.File{Path: "a", Link: strings.Repeat("n", maxPath+1)}), ErrCorrupt, "name or a link"},
 		"docker links in loop": {loopArchive(t), ErrCorrupt, "not in the archive"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -314,6 +316,24 @@ func TestDecompressRatio(t *testing.T) {
 	defer r.Close()
 	if n, err := io.Copy(io.Discard, r); err != nil || n != 32<<20 {
 		t.Errorf("below the floor: %d, %v", n, err)
+	}
+}
+
+// What unpacks a layer asks for each entry; so many of them are not made here.
+func TestLayersOfManyFiles(t *testing.T) {
+	ask := newMeter(Limits{}.orDefault()).files()
+	empty := &tar.Header{Name: "f", Typeflag: tar.TypeReg}
+	for range maxFiles {
+		if ok, err := ask(empty); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+	}
+	if _, err := ask(empty); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("one file more than %d: %v", maxFiles, err)
+	}
+	ask = newMeter(Limits{}.orDefault()).files()
+	if _, err := ask(&tar.Header{Name: strings.Repeat("n", maxPath+1)}); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("a name of more than %d bytes: %v", maxPath, err)
 	}
 }
 

@@ -3,6 +3,7 @@
 package image
 
 import (
+	"archive/tar"
 	"bufio"
 	"bytes"
 	"fmt"
@@ -29,6 +30,11 @@ const (
 	maxJSON = 8 << 20
 	// maxEntries is how many files an archive may have: each becomes a file with an fsync.
 	maxEntries = 20_000
+	// maxFiles is how many entries a layer may have: even empty ones need inodes on the disk, and memory while they are
+	// unpacked. The largest layers that are in use have some 500,000.
+	maxFiles = 2_000_000
+	// maxPath is the longest name of a file or a link's target in an archive or a layer, as the kernel has it.
+	maxPath = 4096
 )
 
 func (l Limits) orDefault() Limits {
@@ -60,6 +66,14 @@ func (m *meter) allow(out int64) error {
 	if in := m.in.Load(); out > m.floor && out/m.limits.MaxRatio > in {
 		return fmt.Errorf("%w: %d bytes of it unpack to more than %d, %d times as much, the configured limit",
 			ErrTooLarge, in, out, m.limits.MaxRatio)
+	}
+	return nil
+}
+
+// checkNames refuses an entry with a name that no file can have. A tar archive may have one of 1 MiB.
+func checkNames(h *tar.Header) error {
+	if n := max(len(h.Name), len(h.Linkname)); n > maxPath {
+		return fmt.Errorf("%w: %s has a name or a link of %d bytes, more than %d", ErrCorrupt, shorten(h.Name), n, maxPath)
 	}
 	return nil
 }

@@ -37,7 +37,7 @@ func volumeKinds(image, host string) map[string]volumeKind {
 		"emptydir":  {source: "emptyDir: {}", written: true, dir: "empty-dir"},
 		"memory":    {source: "emptyDir: {medium: Memory}", written: true, memory: true, dir: "empty-dir"},
 		"hostpath":  {source: "hostPath: {path: " + host + "}", written: true, stays: true, dir: host},
-		"configmap": {source: "configMap: {name: conf}", objects: conf("conf", "k: ONE"), dir: "configmap"},
+		"configmap": {source: "configMap: {name: conf}", objects: conf("conf", "k: ONE"), memory: true, dir: "configmap"},
 		"secret":    {source: "secret: {secretName: hidden}", objects: secret("hidden", "k: ONE"), memory: true, dir: "secret"},
 		"projected": {source: "projected: {sources: [{configMap: {name: several}}]}", objects: conf("several", "k: ONE"), memory: true, dir: "projected"},
 		"downward":  {source: "downwardAPI: {items: [{path: k, fieldRef: {fieldPath: 'metadata.labels[''k'']'}}]}", memory: true, dir: "downward-api"},

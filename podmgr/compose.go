@@ -59,7 +59,7 @@ func (n *NodeFacts) terminationFile(uid, name, id string) string {
 }
 
 func (n *NodeFacts) volumesPod(pod *corev1.Pod) volumes.Pod {
-	p := volumes.Pod{UID: string(pod.UID), Namespace: pod.Namespace, Name: pod.Name, Dir: n.podDir(pod)}
+	p := volumes.Pod{UID: string(pod.UID), Namespace: pod.Namespace, Name: pod.Name, Dir: n.podDir(pod), OwnUsers: ownUsers(pod)}
 	p.Nested = nested(pod)
 	if pod.Spec.SecurityContext != nil {
 		p.FSGroup = pod.Spec.SecurityContext.FSGroup

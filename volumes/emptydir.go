@@ -64,7 +64,7 @@ func (e emptyDir) setUp(_ context.Context, pod Pod, v corev1.Volume) (Volume, er
 		}
 		err = setUpHugePages(path, page, limit, pod.FSGroup)
 	default:
-		err = setUpDisk(path, pod.FSGroup)
+		err = setUpDir(path, pod.FSGroup)
 	}
 	if err != nil {
 		return Volume{}, err
@@ -72,10 +72,10 @@ func (e emptyDir) setUp(_ context.Context, pod Pod, v corev1.Volume) (Volume, er
 	return Volume{Path: path}, nil
 }
 
-// setUpDisk makes the directory under another name and renames it when it is
+// setUpDir makes the directory under another name and renames it when it is
 // complete, so that one that exists needs nothing: its mode may have been
 // changed by a container since.
-func setUpDisk(path string, group *int64) error {
+func setUpDir(path string, group *int64) error {
 	info, err := os.Lstat(path)
 	if err == nil {
 		if !info.IsDir() {

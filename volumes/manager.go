@@ -43,9 +43,12 @@ type Pod struct {
 	// has already.
 	FSGroupOnRootMismatch bool
 
-	// UserNamespace is the path of the Pod's own, empty when it has none. Files are then
-	// shown to containers as belonging to the users of the same numbers in it; on the
-	// node nothing changes its owner.
+	// OwnUsers says that the Pod has a user namespace of its own.
+	OwnUsers bool
+
+	// UserNamespace is the path of the Pod's own, empty when it has none, and before it
+	// is made. Files are shown to containers as belonging to the users of the same numbers
+	// in it; on the node nothing changes its owner.
 	UserNamespace string
 
 	// Claims has, by volume, what persistentVolumeClaims and ephemeral volumes are

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -38,11 +39,13 @@ type File struct {
 }
 
 // projection is a volume whose files the agent writes. Containers have it
-// read-only.
+// read-only. A Pod's volumes of one type share a tmpfs, which is mounted at the
+// type's directory.
 type projection struct {
 	name, directory string
-	// memory keeps it in a tmpfs, as the kubelet does for all but configMap.
-	memory bool
+	// private types are nowhere but in memory, and not written to a swap device where
+	// the kernel can do that (6.4 and later).
+	private bool
 }
 
 func projections() []volumeType {
@@ -79,16 +82,10 @@ func (p projection) setUp(_ context.Context, pod Pod, v corev1.Volume) (Volume, 
 	if err := files.check(); err != nil {
 		return Volume{}, err
 	}
-	if err := os.MkdirAll(filepath.Dir(target), privateMode); err != nil {
+	if err := p.makeDir(pod, filepath.Dir(target)); err != nil {
 		return Volume{}, err
 	}
-	var err error
-	if p.memory {
-		err = setUpTmpfs(target, 0, pod.FSGroup)
-	} else {
-		err = setUpDisk(target, pod.FSGroup)
-	}
-	if err != nil {
+	if err := setUpDir(target, pod.FSGroup); err != nil {
 		return Volume{}, err
 	}
 	if err := project(target, files, pod.Nested[v.Name], pod.FSGroup); err != nil {
@@ -97,18 +94,41 @@ func (p projection) setUp(_ context.Context, pod Pod, v corev1.Volume) (Volume, 
 	return Volume{Path: target, ReadOnly: true}, nil
 }
 
+// makeDir makes the directory of the type, and mounts its tmpfs unless it is there.
+// Before Linux 6.3 a Pod with users of its own could not have configMaps from a tmpfs:
+// such Pods have them on disk.
+func (p projection) makeDir(pod Pod, dir string) error {
+	if err := os.MkdirAll(dir, privateMode); err != nil {
+		return err
+	}
+	if pod.OwnUsers && !p.private {
+		return nil
+	}
+	mounted, err := isMountOf(dir, unix.TMPFS_MAGIC)
+	if err != nil || mounted {
+		return err
+	}
+	return mountTmpfs(dir, fmt.Sprintf("mode=%#o", privateMode), p.private)
+}
+
+// tearDown unmounts what the volumes of the type have in common before it removes
+// anything: while somebody uses one of them, all keep their files.
 func (p projection) tearDown(ctx context.Context, pod Pod, name string) error {
-	return removeAll(ctx, p.path(pod, name))
+	path := p.path(pod, name)
+	mounted, err := isMountRoot(filepath.Dir(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if mounted {
+		err = unmountBelow(filepath.Dir(path))
+	}
+	if err != nil {
+		return err
+	}
+	return removeAll(ctx, path)
 }
 
 func (p projection) usage(ctx context.Context, pod Pod, name string) (Usage, error) {
-	if p.memory {
-		mounted, err := isMountOf(p.path(pod, name), unix.TMPFS_MAGIC)
-		if err != nil || !mounted {
-			return Usage{}, err
-		}
-		return tmpfsUsage(p.path(pod, name))
-	}
 	return diskUsage(ctx, p.path(pod, name))
 }
 

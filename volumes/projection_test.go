@@ -168,6 +168,12 @@ func TestProjectionIsNeverHalfVisible(t *testing.T) {
 // leave.
 func TestProjectionGoesOnAfterACrash(t *testing.T) {
 	crashes := map[string]func(t *testing.T, dir string){
+		"before the volume is made": func(t *testing.T, dir string) {
+			if err := os.RemoveAll(dir); err != nil {
+				t.Fatal(err)
+			}
+			mkdir(t, dir+newSuffix)
+		},
 		"while writing": func(t *testing.T, dir string) {
 			write(t, filepath.Join(mkdir(t, filepath.Join(dir, "..2001_01_01_00_00_00.000000000")), "a"), "ha")
 		},
@@ -195,6 +201,9 @@ func TestProjectionGoesOnAfterACrash(t *testing.T) {
 					crash(t, dir)
 					pod.Files["v"] = next
 					setup(t, New(Config{}), pod, v)
+					if mounts := mountsBelow(t, pod.Dir); len(mounts) != 1 {
+						t.Errorf("mounted: %v", mounts)
+					}
 					want := map[string]string{}
 					for name, f := range next {
 						want[name] = string(f.Data)
@@ -247,20 +256,43 @@ func TestProjectionRights(t *testing.T) {
 	})
 }
 
-// TestSecretsStayInMemory, and where nobody else can come.
-func TestSecretsStayInMemory(t *testing.T) {
-	eachProjection(t, func(t *testing.T, m *Manager, pod Pod, v corev1.Volume) {
-		path := setup(t, m, pod, v)["v"].Path
-		memory, err := isMountOf(path, unix.TMPFS_MAGIC)
-		if err != nil || memory != (v.ConfigMap == nil) {
-			t.Errorf("on tmpfs: %v, %v", memory, err)
-		}
-		for dir := filepath.Dir(path); dir != pod.Dir; dir = filepath.Dir(dir) {
-			if info, err := os.Stat(dir); err != nil || info.Mode().Perm()&0o007 != 0 {
-				t.Errorf("others may look into %s: %v, %v", dir, info.Mode(), err)
+// TestProjectionsAreInMemory: volumes of one type in one tmpfs, which never goes to a
+// swap device but for configMaps, and where nobody else can come. Pods with users of
+// their own have configMaps on disk.
+func TestProjectionsAreInMemory(t *testing.T) {
+	probe := mkdir(t, filepath.Join(t.TempDir(), "probe"))
+	noswap := unix.Mount("tmpfs", probe, "tmpfs", 0, "noswap") == nil // Linux 6.4
+	if noswap {
+		t.Cleanup(func() { unix.Unmount(probe, unix.MNT_DETACH) })
+	}
+	for _, ownUsers := range []bool{false, true} {
+		eachProjection(t, func(t *testing.T, m *Manager, pod Pod, v corev1.Volume) {
+			pod.OwnUsers = ownUsers
+			onDisk := ownUsers && v.ConfigMap != nil
+			other := v
+			other.Name = "other"
+			pod.Files["other"] = text("key", "value")
+			vols := setup(t, m, pod, v, other)
+			if mounts := mountsBelow(t, pod.Dir); (len(mounts) == 0) != onDisk || len(mounts) > 1 {
+				t.Errorf("mounted: %v", mounts)
 			}
-		}
-	})
+			for _, vol := range vols {
+				info, err := mountOf(vol.Path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				kept := slices.Contains(strings.Split(info.VFSOptions, ","), "noswap")
+				if !onDisk && (info.FSType != "tmpfs" || kept != (noswap && v.ConfigMap == nil)) {
+					t.Errorf("%s is on %s (%s)", vol.Path, info.FSType, info.VFSOptions)
+				}
+				for dir := filepath.Dir(vol.Path); dir != pod.Dir; dir = filepath.Dir(dir) {
+					if info, err := os.Stat(dir); err != nil || info.Mode().Perm()&0o007 != 0 {
+						t.Errorf("others may look into %s: %v, %v", dir, info.Mode(), err)
+					}
+				}
+			}
+		})
+	}
 }
 
 func TestProjectionRefusesPaths(t *testing.T) {

@@ -25,6 +25,9 @@ func Remove(ctx context.Context, path string) error { return removeAll(ctx, path
 // removeAll unmounts what is mounted at path and below and removes the tree.
 // It is no error when there is nothing.
 func removeAll(ctx context.Context, path string) error {
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil // nor is anything mounted there
+	}
 	if err := unmountBelow(path); err != nil {
 		return err
 	}

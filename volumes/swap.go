@@ -107,7 +107,7 @@ func (s *swap) isCurrent(stamp string) (bool, error) {
 // write makes a new stamped directory and lets ..data point to it.
 func (s *swap) write() (stamp string, err error) {
 	stamp = time.Now().UTC().Format(stampFormat)
-	if err := s.mkdir(stamp); err != nil {
+	if err := s.mkdir(s.root, stamp); err != nil {
 		return "", err
 	}
 	defer func() {
@@ -115,10 +115,8 @@ func (s *swap) write() (stamp string, err error) {
 			err = errors.Join(err, s.root.RemoveAll(stamp))
 		}
 	}()
-	for _, name := range s.names() {
-		if err := s.file(stamp, name, s.files[name]); err != nil {
-			return "", err
-		}
+	if err := s.fill(stamp); err != nil {
+		return "", err
 	}
 	if err := s.root.Remove(dataLinkNew); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
@@ -126,7 +124,7 @@ func (s *swap) write() (stamp string, err error) {
 	if err := s.root.Symlink(stamp, dataLinkNew); err != nil {
 		return "", err
 	}
-	if err := s.own(dataLinkNew, nil); err != nil {
+	if err := s.ownLink(dataLinkNew, nil); err != nil {
 		return "", err
 	}
 	return stamp, s.root.Rename(dataLinkNew, dataLink)
@@ -141,62 +139,84 @@ func (s *swap) names() []string {
 	return names
 }
 
+// fill writes all files into the stamped directory.
+func (s *swap) fill(stamp string) error {
+	dir, err := s.root.OpenRoot(stamp)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	for _, name := range s.names() {
+		if err := s.file(dir, name, s.files[name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // file writes one file with exactly its mode. With an fsGroup the group can read
 // it, whatever the mode says, as with the kubelet.
-func (s *swap) file(stamp, name string, f File) error {
-	parent := stamp
-	for _, part := range strings.Split(path.Dir(name), "/") {
-		if parent = path.Join(parent, part); part == "." {
-			break
+func (s *swap) file(dir *os.Root, name string, f File) error {
+	for i, c := range name {
+		if c != '/' {
+			continue
 		}
-		if _, err := s.root.Lstat(parent); errors.Is(err, fs.ErrNotExist) {
-			err = s.mkdir(parent)
-			if err != nil {
-				return err
-			}
+		if err := s.mkdir(dir, name[:i]); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
 		}
 	}
-	full := path.Join(stamp, name)
 	// Nobody but us until it has its owner and mode.
-	if err := s.root.WriteFile(full, f.Data, 0o600); err != nil {
+	out, err := dir.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
 		return err
 	}
-	if err := s.own(full, f.Owner); err != nil {
-		return err
+	_, err = out.Write(f.Data)
+	if uid, gid := s.owner(f.Owner); err == nil && (uid >= 0 || gid >= 0) {
+		err = out.Chown(uid, gid)
 	}
 	mode := fs.FileMode(f.Mode & 0o777)
 	if s.group != nil {
 		mode |= 0o440
 	}
-	return s.root.Chmod(full, mode)
+	if err == nil {
+		err = out.Chmod(mode)
+	}
+	return errors.Join(err, out.Close())
 }
 
-func (s *swap) mkdir(name string) error {
-	if err := s.root.Mkdir(name, 0o700); err != nil {
-		return err
-	}
-	if err := s.own(name, nil); err != nil {
+func (s *swap) mkdir(in *os.Root, name string) error {
+	if err := in.Mkdir(name, 0o700); err != nil {
 		return err
 	}
 	mode := fs.FileMode(0o755)
 	if s.group != nil {
 		mode |= fs.ModeSetgid
+		if err := in.Lchown(name, -1, int(*s.group)); err != nil {
+			return err
+		}
 	}
-	return s.root.Chmod(name, mode)
+	return in.Chmod(name, mode)
 }
 
-func (s *swap) own(name string, owner *int64) error {
-	uid, gid := -1, -1
-	if owner != nil {
-		uid = int(*owner)
-	}
-	if s.group != nil {
-		gid = int(*s.group)
-	}
+// ownLink gives a symbolic link to its owner.
+func (s *swap) ownLink(name string, owner *int64) error {
+	uid, gid := s.owner(owner)
 	if uid < 0 && gid < 0 {
 		return nil
 	}
 	return s.root.Lchown(name, uid, gid)
+}
+
+// owner is whom a file belongs to; -1 leaves it as it is.
+func (s *swap) owner(user *int64) (uid, gid int) {
+	uid, gid = -1, -1
+	if user != nil {
+		uid = int(*user)
+	}
+	if s.group != nil {
+		gid = int(*s.group)
+	}
+	return uid, gid
 }
 
 // nest makes the directories in which a container mounts something else: it
@@ -232,15 +252,14 @@ func (s *swap) has(top string) bool {
 func (s *swap) link() error {
 	for _, name := range s.names() {
 		first, _, _ := strings.Cut(name, "/")
-		if _, err := s.root.Lstat(first); err == nil {
+		err := s.root.Symlink(path.Join(dataLink, first), first)
+		if errors.Is(err, fs.ErrExist) {
 			continue
-		} else if !errors.Is(err, fs.ErrNotExist) {
+		}
+		if err != nil {
 			return err
 		}
-		if err := s.root.Symlink(path.Join(dataLink, first), first); err != nil {
-			return err
-		}
-		if err := s.own(first, s.files[name].Owner); err != nil {
+		if err := s.ownLink(first, s.files[name].Owner); err != nil {
 			return err
 		}
 	}

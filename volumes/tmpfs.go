@@ -24,8 +24,7 @@ func tmpfsSize(pod Pod, e *corev1.EmptyDirVolumeSource) int64 {
 	return max(size, 0)
 }
 
-// setUpTmpfs mounts a tmpfs at path unless there is one. Its pages are kept
-// from swap where the kernel can do that (6.4 and later).
+// setUpTmpfs mounts a tmpfs at path unless there is one.
 func setUpTmpfs(path string, size int64, group *int64) error {
 	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
@@ -38,7 +37,16 @@ func setUpTmpfs(path string, size int64, group *int64) error {
 	if size > 0 {
 		options += fmt.Sprintf(",size=%d", size)
 	}
-	err = unix.Mount("tmpfs", path, "tmpfs", 0, options+",noswap")
+	return mountTmpfs(path, options, true)
+}
+
+// mountTmpfs mounts a tmpfs. The pages of a private one are kept from swap where the
+// kernel can do that (6.4 and later).
+func mountTmpfs(path, options string, private bool) error {
+	err := error(unix.EINVAL)
+	if private {
+		err = unix.Mount("tmpfs", path, "tmpfs", 0, options+",noswap")
+	}
 	if errors.Is(err, unix.EINVAL) {
 		err = unix.Mount("tmpfs", path, "tmpfs", 0, options)
 	}

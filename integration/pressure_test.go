@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -105,6 +106,15 @@ func TestLimitsOfLocalStorage(t *testing.T) {
 	n := newNode(t)
 	n.start()
 	fill := "dd if=/dev/zero of=%s bs=1M count=3 2>/dev/null; " + forever
+	var shown []string // more than the Pod's limit, but in memory
+	for i := range 6 {
+		name := fmt.Sprint("large", i)
+		n.applied(secret(name, "k: "+strings.Repeat("x", 190<<10)))
+		shown = append(shown, fmt.Sprintf("{name: %s, secret: {secretName: %[1]s}}", name))
+	}
+	n.create(podOf("shown", "volumes: ["+strings.Join(shown, ", ")+"]",
+		apps(sh("app", forever, "volumeMounts: [{name: large0, mountPath: /v}]", "resources: {limits: {ephemeral-storage: 1Mi}}"))))
+	n.awaitRunning("shown")
 	n.create(podOf("volume", "volumes: [{name: v, emptyDir: {sizeLimit: 1Mi}}]", apps(sh("app", strings.Replace(fill, "%s", "/v/file", 1), onV))))
 	n.create(podOf("layer", apps(
 		sh("app", strings.Replace(fill, "%s", "/file", 1), "resources: {limits: {ephemeral-storage: 1Mi}}"),
@@ -119,8 +129,11 @@ func TestLimitsOfLocalStorage(t *testing.T) {
 			t.Errorf("%s: %s: %q %+v", name, pod.Status.Reason, pod.Status.Message, pod.Status.Conditions)
 		}
 	}
-	if p := n.awaitRunning("modest"); p.Status.Phase != corev1.PodRunning {
-		t.Errorf("modest is %s", p.Status.Phase)
+	n.awaitRunning("modest")
+	for _, name := range []string{"modest", "shown"} {
+		if p := n.pods()[name]; p.Status.Phase != corev1.PodRunning {
+			t.Errorf("%s is %s: %s", name, p.Status.Phase, p.Status.Message)
+		}
 	}
 }
 

@@ -80,7 +80,7 @@ func (m *Manager) diskUsage(ctx context.Context, pod *corev1.Pod) (*podDisk, err
 	}
 	d := &podDisk{volumes: make(map[string]int64, len(volumes))}
 	for i := range pod.Spec.Volumes { // what is in memory counts as memory
-		if e := pod.Spec.Volumes[i].EmptyDir; e != nil && e.Medium != corev1.StorageMediumDefault {
+		if e := pod.Spec.Volumes[i].EmptyDir; e == nil || e.Medium != corev1.StorageMediumDefault {
 			delete(volumes, pod.Spec.Volumes[i].Name)
 		}
 	}

@@ -100,7 +100,6 @@ func (w *worker) setStage(stage *sandboxStage) {
 
 // prepareSandbox makes what a container needs before it can be created.
 func (w *worker) prepareSandbox(ctx context.Context, pod *corev1.Pod, stage *sandboxStage) error {
-	cfg := &w.m.cfg
 	if err := w.m.checkRuntime(pod); err != nil {
 		return err
 	}
@@ -116,15 +115,28 @@ func (w *worker) prepareSandbox(ctx context.Context, pod *corev1.Pod, stage *san
 	w.mu.Lock()
 	w.hasVolumes = true
 	w.mu.Unlock()
-	err := w.part(pod, StepVolumes, func() (err error) {
-		stage.volumes, err = w.setUpVolumes(ctx, pod)
-		return err
+	var group sync.WaitGroup
+	var atVolumes error
+	group.Go(func() {
+		atVolumes = w.part(pod, StepVolumes, func() (err error) {
+			stage.volumes, err = w.setUpVolumes(ctx, pod)
+			return err
+		})
 	})
-	if err != nil {
-		return err
+	err := w.prepareIsolation(pod, stage)
+	group.Wait()
+	if atVolumes != nil { // told first, as by a kubelet, which makes volumes before the rest
+		return atVolumes
 	}
+	return err
+}
+
+// prepareIsolation makes the Pod's cgroup and namespaces, and the files that its
+// containers share.
+func (w *worker) prepareIsolation(pod *corev1.Pod, stage *sandboxStage) error {
+	cfg := &w.m.cfg
 	resources := cgroups.PodResources(pod, w.CgroupOptions)
-	err = w.part(pod, StepCgroup, func() error {
+	err := w.part(pod, StepCgroup, func() error {
 		if stage.otherSize {
 			return nil
 		}

@@ -39,7 +39,7 @@ func writeJSON(w http.ResponseWriter, r *http.Request, kind string, v any) error
 }
 
 func (s *Server) root(w http.ResponseWriter, r *http.Request) error {
-	paths := []string{"/api", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"}
+	paths := []string{"/api", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"}
 	for _, g := range s.groups() {
 		paths = append(paths, "/apis/"+g.Name)
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -74,6 +75,25 @@ func (s *Server) openAPIVersion(w http.ResponseWriter, r *http.Request, gv schem
 		"openapi": "3.0.0", "info": object{"title": "Kubernetes", "version": s.cfg.Version},
 		"paths": paths, "components": object{"schemas": b.schemas},
 	})
+}
+
+// openAPI2 is a document of the second version that describes nothing. kubectl asks for it
+// when it is given a List, or a kind that the third does not have, and leaves what it does
+// not find there to the server, which checks the fields of every object.
+func (s *Server) openAPI2(w http.ResponseWriter, r *http.Request) error {
+	if !strings.Contains(r.Header.Get("Accept"), "proto-openapi.spec.v2") {
+		return writeJSON(w, r, "application/json", object{
+			"swagger": "2.0", "info": object{"title": "Kubernetes", "version": s.cfg.Version}, "paths": object{}, "definitions": object{},
+		})
+	}
+	// The fields of openapi.v2.Document and Info.
+	text := func(to []byte, field protowire.Number, s string) []byte {
+		return protowire.AppendString(protowire.AppendTag(to, field, protowire.BytesType), s)
+	}
+	info := text(text(nil, 1, "Kubernetes"), 2, s.cfg.Version)
+	w.Header().Set("Content-Type", "application/com.github.proto-openapi.spec.v2.v1.0+protobuf")
+	_, _ = w.Write(text(text(nil, 1, "2.0"), 2, string(info))) // the client may be gone
+	return nil
 }
 
 func gvkOf(k *kind) object { return object{"group": k.group, "version": k.version, "kind": k.kind} }

@@ -209,7 +209,7 @@ func (s *Server) special(w http.ResponseWriter, r *http.Request) bool {
 	path := strings.TrimSuffix(r.URL.Path, "/")
 	answer, ok := map[string]func(http.ResponseWriter, *http.Request) error{
 		"/healthz": s.health, "/livez": s.health, "/readyz": s.health, "/version": s.version,
-		"": s.root, "/api": s.discoverLegacy, "/apis": s.discoverGroups, "/openapi/v3": s.openAPIRoot,
+		"": s.root, "/api": s.discoverLegacy, "/apis": s.discoverGroups, "/openapi/v2": s.openAPI2, "/openapi/v3": s.openAPIRoot,
 		discoveryPath: s.openIDDiscovery, keySetPath: s.openIDKeySet,
 	}[path]
 	if !ok {

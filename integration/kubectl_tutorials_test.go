@@ -117,3 +117,32 @@ func TestKubectlTooMuch(t *testing.T) {
 	n.expect(`^cpu-demo-2 0/1 Pending 0 `, "get", "pods", "--no-headers")
 	n.expect(regexp.QuoteMeta(why), "get", "pod", "cpu-demo-2", "-o", "jsonpath={.status.conditions[0].message}")
 }
+
+// TestKubectlLists: a List is what kubectl get -o yaml writes, and may be given back. The
+// fields of its items are checked, and a kind that the node lacks is told of clearly.
+func TestKubectlLists(t *testing.T) {
+	kubectlPath(t)
+	n := newNode(t)
+	n.start()
+	const list = `
+apiVersion: v1
+kind: List
+items:
+- {apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {x: "1"}}
+- {apiVersion: v1, kind: ConfigMap, metadata: {name: b}, data: {x: "1"}}
+`
+	in := func(manifest, want string, args ...string) {
+		t.Helper()
+		if out, err := n.tryKubectl(manifest, args...); !strings.Contains(out, want) {
+			t.Errorf("kubectl %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+	}
+	in(list, "configmap/a created\nconfigmap/b created\n", "create", "-f", "-")
+	saved := n.kubectl("get", "configmap", "a", "b", "-o", "yaml")
+	n.kubectl("delete", "configmap", "a", "b")
+	in(saved, "configmap/a created\nconfigmap/b created\n", "apply", "-f", "-")
+	in(strings.Replace(list, "data: {x", "dato: {x", 1), `unknown field "dato"`, "apply", "-f", "-")
+	in("apiVersion: cert-manager.io/v1\nkind: Certificate\nmetadata: {name: x}\n",
+		`no matches for kind "Certificate" in version "cert-manager.io/v1"`, "apply", "-f", "-")
+	n.expect(`"swagger":"2.0"`, "get", "--raw", "/openapi/v2")
+}

@@ -134,8 +134,11 @@ func (w *worker) boundClaim(pod *corev1.Pod, v *corev1.Volume, name string) (vol
 		out.HostPath = pv.Spec.HostPath
 	case pv.Spec.Local != nil:
 		out.Local = pv.Spec.Local.Path
+	case pv.Spec.NFS != nil:
+		s := pv.Spec.NFS
+		out.NFS = &volumes.NFS{Server: s.Server, Path: s.Path, ReadOnly: s.ReadOnly, Options: pv.Spec.MountOptions}
 	default:
-		return out, wrong("PV %s is of a type that this node does not offer; use hostPath or local", pv.Name)
+		return out, wrong("PV %s is of a type that this node does not offer; use hostPath, local or nfs", pv.Name)
 	}
 	return out, nil
 }

@@ -11,8 +11,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Claim is where the data of a persistent volume lie. One of HostPath, Local and Device
-// is set.
+// Claim is where the data of a persistent volume lie. One of HostPath, Local, Device and
+// NFS is set.
 type Claim struct {
 	Name     string // of the PersistentVolume
 	HostPath *corev1.HostPathVolumeSource
@@ -21,16 +21,18 @@ type Claim struct {
 	Local string
 	// Device is the path of a block device.
 	Device string
+	NFS    *NFS
 	// ReadOnly is the Pod's wish.
 	ReadOnly bool
 }
 
 // claimVolume is a persistent volume, of one of the sources by which a Pod asks for
-// it. Nothing is made below Pod.Dir, and the data stay when the Pod goes: whoever
-// found out what the claim is bound to removes them.
+// it. Nothing but the mount of an nfs volume is made below Pod.Dir, and the data stay
+// when the Pod goes: whoever found out what the claim is bound to removes them.
 type claimVolume struct {
 	field    string
 	hostPath hostPath
+	nfs      *nfs
 	// dir is below which the node itself makes volumes: always allowed.
 	own string
 }
@@ -56,6 +58,11 @@ func (c claimVolume) setUp(ctx context.Context, pod Pod, v corev1.Volume) (Volum
 	if claim.Device != "" {
 		return c.hostPath.blockDevice(claim)
 	}
+	if claim.NFS != nil {
+		source := *claim.NFS
+		source.ReadOnly = source.ReadOnly || claim.ReadOnly
+		return c.nfs.attach(ctx, pod, v.Name, source)
+	}
 	allowed, source := c.hostPath, claim.HostPath
 	if source == nil {
 		directory := corev1.HostPathDirectory
@@ -79,6 +86,6 @@ func (c claimVolume) setUp(ctx context.Context, pod Pod, v corev1.Volume) (Volum
 	return vol, err
 }
 
-// tearDown and usage: the volume is not the Pod's.
+// tearDown and usage: the volume is not the Pod's, and what nfs has made nfs removes.
 func (claimVolume) tearDown(context.Context, Pod, string) error       { return nil }
 func (claimVolume) usage(context.Context, Pod, string) (Usage, error) { return Usage{}, nil }

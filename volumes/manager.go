@@ -78,6 +78,9 @@ type Volume struct {
 	// Host is true for what is the host's: others may put something else at Path. See
 	// Manager.Verify.
 	Host bool
+	// Options, with commas, are mount options that every bind mount of it repeats: the OCI
+	// runtime drops those of the source when it is given one.
+	Options string
 	// Device is true for a block device, which is not mounted. See Manager.Devices.
 	Device bool
 }
@@ -137,10 +140,11 @@ type Manager struct {
 
 // New returns a Manager. It touches nothing.
 func New(c Config) *Manager {
-	host := hostPath{allowed: c.AllowedHostPaths}
+	host, nfs := hostPath{allowed: c.AllowedHostPaths}, newNFS()
 	return &Manager{
 		types: append([]volumeType{
-			emptyDir{}, host, imageVolume{}, claimVolume{"persistentVolumeClaim", host, c.OwnVolumes}, claimVolume{"ephemeral", host, c.OwnVolumes},
+			emptyDir{}, host, nfs, imageVolume{},
+			claimVolume{"persistentVolumeClaim", host, nfs, c.OwnVolumes}, claimVolume{"ephemeral", host, nfs, c.OwnVolumes},
 		}, projections()...),
 		recursiveReadOnly: recursiveReadOnlySupported(),
 	}

@@ -114,6 +114,10 @@ func (m *Manager) options(vol Volume, vm corev1.VolumeMount, propagation propaga
 		return nil, fmt.Errorf(".mountPropagation: %q is unknown", mode)
 	}
 
+	if vol.Options != "" {
+		options = append(options, strings.Split(vol.Options, ",")...)
+	}
+
 	recursive := corev1.RecursiveReadOnlyDisabled
 	if vm.RecursiveReadOnly != nil {
 		recursive = *vm.RecursiveReadOnly

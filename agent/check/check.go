@@ -76,7 +76,7 @@ func Machine(cfg Config) []Result {
 	add(hugePages("/sys/kernel/mm/hugepages"))
 	add(capacity(cfg)...)
 
-	add(dataDir(cfg.DataDir), overlay(cfg.DataDir), space("data directory", cfg.DataDir), space("log directory", cfg.LogDir), volumeSizes(cfg.DataDir), nfsClient("/proc/filesystems"))
+	add(dataDir(cfg.DataDir), overlay(cfg.DataDir), space("data directory", cfg.DataDir), space("log directory", cfg.LogDir), volumeSizes(cfg.DataDir), nfsClient())
 	add(executableDir(cfg.DataDir), binaries(cfg), memory("/proc/meminfo"))
 
 	add(networkFacts(network.Probe())...)

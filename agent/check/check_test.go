@@ -139,8 +139,7 @@ func TestDataDir(t *testing.T) {
 
 func TestStorage(t *testing.T) {
 	dir := t.TempDir()
-	one(t, nfsClient(write(t, filepath.Join(dir, "with"), "nodev\tnfs\nnodev\tnfs4\n")), OK, "the host can mount nfs")
-	one(t, nfsClient(write(t, filepath.Join(dir, "without"), "nodev\tnfsd\n\text4\n")), OK, "none in the kernel")
+	one(t, nfsClient(), OK, "nfs volumes")
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
 		t.Logf("needs root to mount a file system without quotas: %v", err)
 		return

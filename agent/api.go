@@ -29,9 +29,8 @@ const (
 	listenDefault = "127.0.0.1:6443"
 	// Other agents listen on ports from portFirst on, derived from their names.
 	portFirst, ports = 20000, 10000
-	// renewEvery is how often certificates are looked at, at least: the clock may have been
-	// set. What could not be renewed waits for renewAgain.
-	renewEvery, renewAgain = 12 * time.Hour, time.Minute
+	// renewEvery is how often certificates are looked at: the clock may have been set.
+	renewEvery = 10 * time.Minute
 )
 
 // front is the API with its listeners.
@@ -239,19 +238,14 @@ func (f *front) aggregate(ctx context.Context) {
 
 // renew keeps the certificates good.
 func (f *front) renew(ctx context.Context) {
-	failed := false
 	for {
-		wait := renewAgain
-		if !failed {
-			wait = min(max(time.Until(f.pki.Due()), 0)+time.Second, renewEvery)
-		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(wait):
+		case <-time.After(renewEvery):
 		}
 		changed, err := f.pki.Renew()
-		if failed = err != nil; failed {
+		if err != nil {
 			f.agent.log.Error("cannot renew the API's certificates; it is tried again", "err", err)
 		}
 		if changed {

@@ -27,7 +27,7 @@ const (
 	caLife, leafLife = 10 * 365 * 24 * time.Hour, 365 * 24 * time.Hour
 	// Certificates are renewed when this part of their life is left.
 	renewPart = 3
-	// clockSkew is how far clocks may be apart: certificates begin in the past.
+	// clockSkew is how far clocks may be apart: leaf certificates begin in the past.
 	clockSkew = time.Hour
 )
 
@@ -73,7 +73,9 @@ func (d *Dir) Renew() (changed bool, err error) {
 	ca, newCA, err := d.keep("ca", d.ca, nil, func() *x509.Certificate {
 		return &x509.Certificate{
 			Subject: pkix.Name{CommonName: "minikubelet"}, IsCA: true, BasicConstraintsValid: true,
-			KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature, NotAfter: d.now().Add(caLife),
+			KeyUsage:  x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+			NotBefore: time.Unix(0, 0), // where a clock that lost its battery begins
+			NotAfter:  d.now().Add(caLife),
 		}
 	})
 	if err != nil {
@@ -110,22 +112,13 @@ func (d *Dir) Renew() (changed bool, err error) {
 	return newCA || newAdmin, nil
 }
 
-// Due is when Renew has something to do: the first of the certificates has a third of its
-// life left.
-func (d *Dir) Due() time.Time {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	first := d.ca.due()
-	for _, p := range []*pair{d.server, d.admin} {
-		if at := p.due(); at.Before(first) {
-			first = at
-		}
-	}
-	return first
-}
-
+// due is when a third of the life is left.
 func (p *pair) due() time.Time {
-	return p.cert.NotAfter.Add(-p.cert.NotAfter.Sub(p.cert.NotBefore) / renewPart)
+	life := leafLife
+	if p.cert.IsCA {
+		life = caLife
+	}
+	return p.cert.NotAfter.Add(-life / renewPart)
 }
 
 // keep returns the pair that there is, when it is still good, or makes one; made
@@ -146,11 +139,13 @@ func (d *Dir) keep(name string, have, ca *pair, template func() *x509.Certificat
 	return p, true, d.save(name, p)
 }
 
+// good tells whether a pair needs no renewal. A CA is kept where the clock is behind, as
+// after the boot of a machine that has none of its own: everybody has to trust a new one.
 func (d *Dir) good(p, ca *pair, server bool) bool {
-	if d.now().After(p.due()) || d.now().Before(p.cert.NotBefore) {
+	if d.now().After(p.due()) {
 		return false
 	}
-	if ca != nil && p.cert.CheckSignatureFrom(ca.cert) != nil {
+	if ca != nil && (d.now().Before(p.cert.NotBefore) || p.cert.CheckSignatureFrom(ca.cert) != nil) {
 		return false
 	}
 	return !server || !slices.ContainsFunc(d.names, func(name string) bool { return p.cert.VerifyHostname(name) != nil })
@@ -164,7 +159,9 @@ func (d *Dir) issue(c *x509.Certificate, ca *pair) (*pair, error) {
 	if c.SerialNumber, err = rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127)); err != nil {
 		return nil, err
 	}
-	c.NotBefore = d.now().Add(-clockSkew)
+	if c.NotBefore.IsZero() {
+		c.NotBefore = d.now().Add(-clockSkew)
+	}
 	parent, signer := c, key
 	if ca != nil {
 		parent, signer = ca.cert, ca.key

@@ -56,6 +56,33 @@ func TestCertificatesAreKeptAndRenewed(t *testing.T) {
 	}
 }
 
+// TestClockThatIsBehind is set right later: the CA stays, and the others are good at
+// either time once they were looked at.
+func TestClockThatIsBehind(t *testing.T) {
+	dir, names, now := t.TempDir(), []string{"localhost"}, time.Now()
+	clock := func() time.Time { return now }
+	first, err := open(dir, names, clock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, now = range []time.Time{time.Unix(100, 0), now} {
+		d, err := open(dir, names, clock)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !d.ca.cert.Equal(first.ca.cert) {
+			t.Errorf("the CA was made anew at %v", now)
+		}
+		roots := x509.NewCertPool()
+		roots.AddCert(first.ca.cert)
+		for _, leaf := range []*pair{d.server, d.admin} {
+			if _, err := leaf.cert.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err != nil {
+				t.Errorf("%s at %v: %v", leaf.cert.Subject, now, err)
+			}
+		}
+	}
+}
+
 func TestAdministratorIsKnown(t *testing.T) {
 	d, err := Open(t.TempDir(), []string{"127.0.0.1"})
 	if err != nil {

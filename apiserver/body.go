@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"reflect"
 	"strconv"
+	"unicode/utf8"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -211,9 +212,29 @@ func (s *Server) deleteOptions(r *http.Request) (*metav1.DeleteOptions, error) {
 	return o, nil
 }
 
-// warn adds Warning headers, as RFC 7234 has them.
+const (
+	// warningsMax bounds what the warnings of an answer may have, and warningMax each of
+	// them when they are more than that, in characters: kube-apiserver's bounds. Clients
+	// do not take headers of any size.
+	warningsMax, warningMax = 4 << 10, 256
+)
+
+// warn adds Warning headers, as RFC 7234 has them, each once.
 func warn(w http.ResponseWriter, warnings []string) {
+	total, written := 0, 0
 	for _, text := range warnings {
+		total += utf8.RuneCountInString(text)
+	}
+	told := make(map[string]bool)
+	for _, text := range warnings {
+		if told[text] || written >= warningsMax {
+			continue
+		}
+		told[text] = true
+		if runes := []rune(text); total > warningsMax && len(runes) > warningMax {
+			text = string(runes[:warningMax])
+		}
+		written += utf8.RuneCountInString(text)
 		w.Header().Add("Warning", fmt.Sprintf("299 - %q", text))
 	}
 }

@@ -139,6 +139,9 @@ func (s *Server) deleteCollection(w http.ResponseWriter, r *http.Request, k *kin
 	if err != nil {
 		return err
 	}
+	if err := validateListOptions(r.URL.Query(), false); err != nil {
+		return err
+	}
 	objects, _, err := s.collect(k, req.namespace, sel, page{})
 	if err != nil {
 		return err

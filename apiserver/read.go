@@ -14,9 +14,12 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
+	"k8s.io/apimachinery/pkg/apis/meta/internalversion/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/utils/ptr"
 
 	"github.com/minikubelet/minikubelet/store"
 )
@@ -92,6 +95,22 @@ func expired() error {
 	return apierrors.NewResourceExpired("The resourceVersion for the provided list or watch is too old.")
 }
 
+// validateListOptions checks what a list or a watch asks for that depends on each
+// other, with Kubernetes' own rules.
+func validateListOptions(q url.Values, watch bool) error {
+	o := internalversion.ListOptions{
+		Watch: watch, ResourceVersion: q.Get("resourceVersion"), Continue: q.Get("continue"),
+		ResourceVersionMatch: metav1.ResourceVersionMatch(q.Get("resourceVersionMatch")),
+	}
+	if text := q.Get("sendInitialEvents"); text != "" {
+		o.SendInitialEvents = ptr.To(isTrue(text))
+	}
+	if errs := validation.ValidateListOptions(&o, true); len(errs) > 0 {
+		return apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "ListOptions"}, "", errs)
+	}
+	return nil
+}
+
 // page is what a list asks for.
 type page struct {
 	limit int
@@ -107,29 +126,21 @@ type continueToken struct {
 
 func (s *Server) page(q url.Values) (page, error) {
 	var p page
+	if err := validateListOptions(q, false); err != nil {
+		return p, err
+	}
 	version, err := s.known(q.Get("resourceVersion"))
 	if err != nil {
 		return p, err
-	}
-	match := metav1.ResourceVersionMatch(q.Get("resourceVersionMatch"))
-	switch match {
-	case "", metav1.ResourceVersionMatchExact, metav1.ResourceVersionMatchNotOlderThan:
-	default:
-		return p, apierrors.NewBadRequest("resourceVersionMatch: Unsupported value: " + strconv.Quote(string(match)) + ": supported values: \"\", \"Exact\", \"NotOlderThan\"")
-	}
-	if match != "" && !q.Has("resourceVersion") {
-		return p, apierrors.NewBadRequest("resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided")
-	}
-	if match == metav1.ResourceVersionMatchExact && version == 0 {
-		return p, apierrors.NewBadRequest("resourceVersionMatch: Forbidden: resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"")
 	}
 	if text := q.Get("limit"); text != "" {
 		if p.limit, err = strconv.Atoi(text); err != nil || p.limit < 0 {
 			return p, apierrors.NewBadRequest("limit: Invalid value: " + strconv.Quote(text) + ": must be a number of at least 0")
 		}
 	}
+	match := metav1.ResourceVersionMatch(q.Get("resourceVersionMatch"))
 	if text := q.Get("continue"); text != "" {
-		if version > 0 || match != "" {
+		if version > 0 {
 			return p, apierrors.NewBadRequest("specifying resource version is not allowed when using continue")
 		}
 		var t continueToken

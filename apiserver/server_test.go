@@ -165,9 +165,21 @@ func TestSelectors(t *testing.T) {
 	var status metav1.Status
 	for _, url := range []string{
 		"/api/v1/pods?labelSelector=a%3D%3D%3Db", "/api/v1/pods?fieldSelector=spec.color%3Dred", "/api/v1/pods?limit=-1", "/api/v1/pods?resourceVersion=x",
-		"/api/v1/pods?continue=nonsense", "/api/v1/pods?resourceVersionMatch=Exact",
+		"/api/v1/pods?continue=nonsense",
 	} {
 		if b.get(url, 400, &status); status.Reason != metav1.StatusReasonBadRequest {
+			t.Errorf("%s: %+v", url, status)
+		}
+	}
+	for url, why := range map[string]string{
+		"/api/v1/pods?resourceVersionMatch=Exact":                   "resourceVersionMatch is forbidden unless resourceVersion is provided",
+		"/api/v1/pods?resourceVersionMatch=Exact&resourceVersion=0": `resourceVersionMatch "exact" is forbidden for resourceVersion "0"`,
+		"/api/v1/pods?resourceVersionMatch=Near&resourceVersion=0":  `Unsupported value: "Near"`,
+		"/api/v1/pods?sendInitialEvents=true":                       "sendInitialEvents is forbidden for list",
+		"/api/v1/pods?watch=1&sendInitialEvents=true":               "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+		"/api/v1/pods?watch=1&resourceVersionMatch=NotOlderThan":    "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+	} {
+		if b.get(url, 422, &status); !strings.HasPrefix(status.Message, `ListOptions.meta.k8s.io "" is invalid: `) || !strings.Contains(status.Message, why) {
 			t.Errorf("%s: %+v", url, status)
 		}
 	}

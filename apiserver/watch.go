@@ -109,11 +109,11 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, k *kind, req requ
 	if err != nil {
 		return err
 	}
+	if err := validateListOptions(q, true); err != nil {
+		return err
+	}
 	initial, initialEnd := false, false
 	if text := q.Get("sendInitialEvents"); text != "" {
-		if q.Get("resourceVersionMatch") != string(metav1.ResourceVersionMatchNotOlderThan) {
-			return apierrors.NewBadRequest("resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
-		}
 		initial, initialEnd = isTrue(text), isTrue(text)
 	} else if v := q.Get("resourceVersion"); v == "" || v == "0" {
 		initial = true

@@ -3,6 +3,7 @@
 package apiserver
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -130,6 +131,33 @@ func TestPatchesAreValidated(t *testing.T) {
 			if refused != (code == 422 || code == 400) || refused && !strings.Contains(strings.ReplaceAll(answer, `\"`, `"`), want) || strings.Contains(warned, want) != (how == "Warn") {
 				t.Errorf("%s %s: %d %s, warned %q", how, patch, code, answer, warned)
 			}
+		}
+	}
+}
+
+// However many fields are unknown, the header that tells them is one that clients take.
+func TestWarningsAreBounded(t *testing.T) {
+	b := newBench(t)
+	b.space("default")
+	unknown := func(n int, name string) string {
+		var fields []string
+		for i := range n {
+			fields = append(fields, fmt.Sprintf(`"%s%d":1`, name, i))
+		}
+		return `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"generateName":"c"},` + strings.Join(fields, ",") + `}`
+	}
+	for _, c := range []struct {
+		n    int
+		name string
+		told int
+	}{{3, "short", 3}, {3, strings.Repeat("long", 100), 3}, {10000, "many", 0}, {100, strings.Repeat("long", 1000), 16}} {
+		code, h, body := b.do("POST", "/api/v1/namespaces/default/configmaps?fieldValidation=Warn", unknown(c.n, c.name), "Content-Type", "application/json")
+		size := 0
+		for _, text := range h["Warning"] {
+			size += len(text)
+		}
+		if code != 201 || c.told > 0 && len(h["Warning"]) != c.told || size > 3*warningsMax || len(h["Warning"]) == 0 {
+			t.Errorf("%d of %.10s: %d %.100s, %d warnings of %d bytes", c.n, c.name, code, body, len(h["Warning"]), size)
 		}
 	}
 }

@@ -28,10 +28,12 @@ type frames struct {
 // kind of the event: the object before the change when that is DELETED, because it
 // left the selection, else the one after it.
 type frameKey struct {
-	k         *kind
-	mediaType string
-	revision  uint64
-	event     watch.EventType
+	k             *kind
+	mediaType, as string
+	table         tableOption
+	header        bool // of a table
+	revision      uint64
+	event         watch.EventType
 }
 
 // get returns the event's frame, which nobody may change, and makes it if need be.

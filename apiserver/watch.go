@@ -237,10 +237,8 @@ func (t *watcher) change(e store.Event) error {
 		o.SetResourceVersion(strconv.FormatUint(e.Revision, 10))
 		return o
 	}
-	if t.f.as != "" { // a table's rows depend on those before
-		return t.send(kind, own())
-	}
-	frame, err := t.s.frames.get(frameKey{t.k, t.f.info.MediaType, e.Revision, kind}, func() ([]byte, error) { return t.frame(kind, own()) })
+	key := frameKey{t.k, t.f.info.MediaType, t.f.as, t.table, t.header, e.Revision, kind}
+	frame, err := t.s.frames.get(key, func() ([]byte, error) { return t.frame(kind, own()) })
 	if err != nil {
 		return err
 	}
@@ -269,7 +267,6 @@ func (t *watcher) frame(kind watch.EventType, o store.Object) ([]byte, error) {
 	var err error
 	if t.f.as == "Table" {
 		out, err = table(t.k, []store.Object{o}, metav1.ListMeta{ResourceVersion: o.GetResourceVersion()}, t.table, t.header)
-		t.header = false
 	} else {
 		out, err = shape(t.k, t.f, o, t.table)
 	}
@@ -291,6 +288,7 @@ func encodeFrame(f form, kind watch.EventType, o runtime.Object) ([]byte, error)
 }
 
 func (t *watcher) put(frame []byte) error {
+	t.header = false
 	return t.patience.within(func() error {
 		if _, err := t.w.Write(frame); err != nil {
 			return err

@@ -5,6 +5,7 @@ package apiserver
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -242,6 +243,65 @@ func TestWatchersOfOneChange(t *testing.T) {
 			o := e.Object.(*corev1.Pod)
 			if got := fmt.Sprint(e.Type, " ", o.ResourceVersion, " ", o.Labels["on"]); got != want {
 				t.Errorf("%q: %s, not %s", s.selector, got, want)
+			}
+		}
+	}
+}
+
+// Watchers share what an event is encoded to; of a table, only the first has the
+// columns, for each watcher.
+func TestWatchersOfTables(t *testing.T) {
+	b := newBench(t)
+	p := b.pod("default", "a")
+	for _, on := range []string{"1", "2"} {
+		p.Labels = map[string]string{"on": on}
+		if err := b.store.Update("pods", p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 { // the second one finds what the first has made
+		for query, want := range map[string]string{
+			"Table resourceVersion=1":                      "MODIFIED Table 9 PartialObjectMetadata 1; MODIFIED Table 0 PartialObjectMetadata 2; ",
+			"Table resourceVersion=2":                      "MODIFIED Table 9 PartialObjectMetadata 2; ",
+			"Table resourceVersion=1&includeObject=Object": "MODIFIED Table 9 Pod 1; MODIFIED Table 0 Pod 2; ",
+			"PartialObjectMetadata resourceVersion=1":      "MODIFIED PartialObjectMetadata 1; MODIFIED PartialObjectMetadata 2; ",
+			"Table resourceVersion=1&labelSelector=on%3D2": "ADDED Table 9 PartialObjectMetadata 2; ",
+			"Table resourceVersion=1&labelSelector=on%3D1": "ADDED Table 9 PartialObjectMetadata 1; DELETED Table 0 PartialObjectMetadata 1; ",
+		} {
+			as, query, _ := strings.Cut(query, " ")
+			r, err := http.NewRequestWithContext(t.Context(), "GET", b.http.URL+"/api/v1/pods?watch=1&"+query, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Accept", "application/json;as="+as+";v=v1;g=meta.k8s.io")
+			answer, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, events := "", json.NewDecoder(answer.Body)
+			for range strings.Count(want, ";") {
+				var e struct {
+					Type   string
+					Object struct {
+						metav1.PartialObjectMetadata
+						ColumnDefinitions []any
+						Rows              []struct{ Object metav1.PartialObjectMetadata }
+					}
+				}
+				if err := events.Decode(&e); err != nil {
+					t.Fatal(err)
+				}
+				got += e.Type + " " + e.Object.Kind
+				o := e.Object.PartialObjectMetadata
+				if len(e.Object.Rows) == 1 {
+					o = e.Object.Rows[0].Object
+					got += fmt.Sprint(" ", len(e.Object.ColumnDefinitions), " ", o.Kind)
+				}
+				got += " " + o.Labels["on"] + "; "
+			}
+			_ = answer.Body.Close()
+			if got != want {
+				t.Errorf("%s %s: %s\nand not %s", as, query, got, want)
 			}
 		}
 	}

@@ -110,7 +110,7 @@ func (r *Runtime) removeMembers(ctx context.Context, sandboxID string) error {
 	for _, s := range r.List() {
 		switch {
 		case s.SandboxID != sandboxID:
-		case s.State == StateExited:
+		case s.State == StateExited, s.State == StateUnknown && !s.StartedAt.IsZero(): // the latter ended with the machine
 			group.Go(func() error { return r.empty(ctx, s.ID) })
 		default:
 			group.Go(func() error { return r.Remove(ctx, s.ID) })
@@ -119,7 +119,7 @@ func (r *Runtime) removeMembers(ctx context.Context, sandboxID string) error {
 	return group.Wait()
 }
 
-// empty makes an end durable and frees all that the container held, at once.
+// empty makes an end durable, if it is known, and frees all that the container held, at once.
 func (r *Runtime) empty(ctx context.Context, id string) error {
 	e := r.entry(id)
 	if e == nil {
@@ -137,7 +137,7 @@ func (r *Runtime) empty(ctx context.Context, id string) error {
 	}
 	bounded, cancel := context.WithTimeout(ctx, killTime)
 	defer cancel()
-	if !r.isRecorded(e) {
+	if s.State == StateExited && !r.isRecorded(e) {
 		if err := r.recordExit(bounded, s); err != nil {
 			return err
 		}

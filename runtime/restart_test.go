@@ -98,6 +98,18 @@ func TestExitsOnRecord(t *testing.T) {
 	if s, _ := n.runtime.Status(unstarted.ID); !s.StartedAt.IsZero() {
 		t.Errorf("start time of a container that was not started: %v", s.StartedAt)
 	}
+	// Of what ran the records stay when its sandbox goes.
+	if err := n.runtime.Remove(t.Context(), sandbox.ID); err != nil {
+		t.Error(err)
+	}
+	for id, want := range map[string]State{ended.ID: StateExited, lost.ID: StateUnknown} {
+		if s, err := n.runtime.Status(id); err != nil || s.State != want || s.StartedAt.IsZero() {
+			t.Errorf("without its sandbox: %+v, error %v, want %s", s, err, want)
+		}
+	}
+	if _, err := n.runtime.Status(unstarted.ID); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a container that was not started, without its sandbox: %v", err)
+	}
 	n.removePod(sandbox)
 	n.expectNothing()
 }

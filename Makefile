@@ -95,7 +95,7 @@ install: ## Install the program and its systemd unit (as root)
 
 uninstall: ## Remove what install made; Pods and data stay
 	@if test -z '$(DESTDIR)' && test -d /run/systemd/system; then systemctl disable --now minikubelet || true; fi
-	rm -f '$(DESTDIR)$(BINDIR)/minikubelet' '$(DESTDIR)$(UNITDIR)/minikubelet.service'
+	rm -f '$(DESTDIR)$(BINDIR)/minikubelet' '$(DESTDIR)$(UNITDIR)/minikubelet.service' '$(DESTDIR)/etc/systemd/logind.conf.d/99-minikubelet.conf'
 	@if test -z '$(DESTDIR)' && test -d /run/systemd/system; then systemctl daemon-reload; fi
 	-rmdir '$(DESTDIR)/etc/minikubelet/manifests' '$(DESTDIR)/etc/minikubelet' 2>/dev/null
 	@echo 'Kept: /var/lib/minikubelet, /var/log/pods and running Pods (stop those with "minikubelet stop --pods" beforehand).'

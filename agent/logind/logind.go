@@ -7,14 +7,17 @@
 package logind
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/godbus/dbus/v5"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -25,12 +28,23 @@ const (
 	reconnect = time.Second
 )
 
+// systemd's own interface, and logind's unit.
+const (
+	systemdService = "org.freedesktop.systemd1"
+	systemdObject  = dbus.ObjectPath("/org/freedesktop/systemd1")
+	systemdManager = "org.freedesktop.systemd1.Manager"
+	logindUnit     = "systemd-logind.service"
+)
+
 // Config says what to do before the machine goes down.
 type Config struct {
 	// Address of the bus; empty: the system's.
 	Address string
-	// Need is how long Prepare may take. That logind grants less is logged.
+	// Need is how long Prepare may take. When logind grants less, it is told to grant
+	// that, in a file of DropIns.
 	Need time.Duration
+	// DropIns is the directory of logind's settings; empty: the machine's.
+	DropIns string
 	// Prepare is called when the machine is about to go down, which waits until it
 	// returns, for as long as logind grants. Its context ends with Follow's.
 	Prepare func(ctx context.Context)
@@ -76,7 +90,7 @@ func (c *Config) follow(ctx context.Context) error {
 	}
 	signals := make(chan *dbus.Signal, 4)
 	conn.Signal(signals)
-	if err := c.checkDelay(conn); err != nil {
+	if err := c.ensureDelay(ctx, conn); err != nil {
 		return fmt.Errorf("%w: %w", ErrNone, err)
 	}
 	lock, err := inhibit(ctx, conn)
@@ -120,21 +134,72 @@ func (c *Config) connect(ctx context.Context) (*dbus.Conn, error) {
 	return dbus.Connect(c.Address, dbus.WithContext(ctx))
 }
 
-// checkDelay says what to do when logind will not wait long enough.
-func (c *Config) checkDelay(conn *dbus.Conn) error {
-	v, err := conn.Object(service, object).GetProperty(manager + ".InhibitDelayMaxUSec")
-	if err != nil {
-		return fmt.Errorf("read InhibitDelayMaxUSec: %w", err)
+// dropIn is our file among logind's settings. Agents on one machine share it: who
+// needs the most has it.
+const (
+	dropIns = "/etc/systemd/logind.conf.d"
+	dropIn  = "99-minikubelet.conf"
+)
+
+// ensureDelay has logind wait as long as is needed. Where that cannot be had, the log
+// says so, and what to do.
+func (c *Config) ensureDelay(ctx context.Context, conn *dbus.Conn) error {
+	granted, err := delay(ctx, conn)
+	if err != nil || granted >= c.Need {
+		return err
+	}
+	if err = c.raiseDelay(ctx, conn); err == nil {
+		c.Log.Info("systemd-logind waits longer for the machine's shutdown now", "waits", c.Need, "before", granted, "file", c.dropIn())
+		return nil
+	}
+	c.Log.Warn("systemd-logind does not wait long enough for the Pods when the machine shuts down; set InhibitDelayMaxSec in "+
+		"/etc/systemd/logind.conf.d, and have it read again with: systemctl kill -s HUP systemd-logind", "waits", granted, "needed", c.Need, "err", err)
+	return nil
+}
+
+func (c *Config) dropIn() string { return filepath.Join(cmp.Or(c.DropIns, dropIns), dropIn) }
+
+// raiseDelay writes the setting and waits until logind has taken it over. logind reads
+// its settings again at SIGHUP, which systemd sends.
+func (c *Config) raiseDelay(ctx context.Context, conn *dbus.Conn) error {
+	if err := os.MkdirAll(filepath.Dir(c.dropIn()), 0o755); err != nil {
+		return err
+	}
+	seconds := int64((c.Need + time.Second - 1) / time.Second)
+	text := fmt.Sprintf("# Written by minikubelet: its Pods have this long to end when the machine shuts down.\n[Login]\nInhibitDelayMaxSec=%d\n", seconds)
+	if err := os.WriteFile(c.dropIn(), []byte(text), 0o644); err != nil {
+		return err
+	}
+	if err := conn.Object(systemdService, systemdObject).CallWithContext(ctx, systemdManager+".KillUnit", 0, logindUnit, "main", int32(unix.SIGHUP)).Err; err != nil {
+		return fmt.Errorf("have systemd-logind read %s: %w", c.dropIn(), err)
+	}
+	var granted time.Duration
+	for pause := 50 * time.Millisecond; pause < 2*time.Second; pause *= 2 {
+		var err error
+		if granted, err = delay(ctx, conn); err != nil || granted >= c.Need {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return fmt.Errorf("systemd-logind stays with %s; a file that sorts after %s may set InhibitDelayMaxSec", granted, c.dropIn())
+}
+
+// delay is how long logind waits for locks.
+func delay(ctx context.Context, conn *dbus.Conn) (time.Duration, error) {
+	var v dbus.Variant
+	call := conn.Object(service, object).CallWithContext(ctx, "org.freedesktop.DBus.Properties.Get", 0, manager, "InhibitDelayMaxUSec")
+	if err := call.Store(&v); err != nil {
+		return 0, fmt.Errorf("read InhibitDelayMaxUSec: %w", err)
 	}
 	us, ok := v.Value().(uint64)
 	if !ok {
-		return fmt.Errorf("InhibitDelayMaxUSec is %v, not a number of microseconds", v)
+		return 0, fmt.Errorf("InhibitDelayMaxUSec is %v, not a number of microseconds", v)
 	}
-	if granted := time.Duration(us) * time.Microsecond; granted < c.Need {
-		c.Log.Warn("systemd-logind does not wait long enough for the Pods when the machine shuts down; set InhibitDelayMaxSec in /etc/systemd/logind.conf.d and reload systemd-logind",
-			"waits", granted, "needed", c.Need)
-	}
-	return nil
+	return time.Duration(us) * time.Microsecond, nil
 }
 
 // inhibit takes the lock: it is held as long as the file is open.

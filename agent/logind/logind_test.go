@@ -7,12 +7,15 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -59,11 +62,13 @@ func privateBus(t *testing.T) string {
 // login1 is a logind with no machine behind it. Each lock is the read end of a pipe
 // in its hands and the write end in its client's: it sees the release.
 type login1 struct {
-	t    *testing.T
-	conn *dbus.Conn
-	mu   sync.Mutex
-	held []*os.File
-	asks chan []string
+	t       *testing.T
+	conn    *dbus.Conn
+	mu      sync.Mutex
+	held    []*os.File
+	asks    chan []string
+	dropIns string // where it reads its settings at SIGHUP
+	props   *prop.Properties
 }
 
 func newLogin1(t *testing.T, address string, delay time.Duration) *login1 {
@@ -72,7 +77,7 @@ func newLogin1(t *testing.T, address string, delay time.Duration) *login1 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &login1{t: t, conn: conn, asks: make(chan []string, 8)}
+	l := &login1{t: t, conn: conn, asks: make(chan []string, 8), dropIns: filepath.Join(t.TempDir(), "logind.conf.d")}
 	t.Cleanup(func() {
 		_ = conn.Close()
 		for _, f := range l.held {
@@ -82,13 +87,44 @@ func newLogin1(t *testing.T, address string, delay time.Duration) *login1 {
 	if err := conn.Export(l, object, manager); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := prop.Export(conn, object, prop.Map{manager: {"InhibitDelayMaxUSec": {Value: uint64(delay / time.Microsecond)}}}); err != nil {
+	if l.props, err = prop.Export(conn, object, prop.Map{manager: {"InhibitDelayMaxUSec": {Value: uint64(delay / time.Microsecond)}}}); err != nil {
 		t.Fatal(err)
 	}
-	if reply, err := conn.RequestName(service, dbus.NameFlagDoNotQueue); err != nil || reply != dbus.RequestNameReplyPrimaryOwner {
-		t.Fatal(reply, err)
+	if err := conn.Export(systemd1{l}, systemdObject, systemdManager); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{service, systemdService} {
+		if reply, err := conn.RequestName(name, dbus.NameFlagDoNotQueue); err != nil || reply != dbus.RequestNameReplyPrimaryOwner {
+			t.Fatal(reply, err)
+		}
 	}
 	return l
+}
+
+// systemd1 is logind's parent.
+type systemd1 struct{ l *login1 }
+
+// KillUnit is systemd's method. At SIGHUP logind reads the last of its files, some time
+// after the call was answered.
+func (s systemd1) KillUnit(unit, who string, signal int32) *dbus.Error {
+	if unit != logindUnit || who != "main" || signal != int32(syscall.SIGHUP) {
+		return dbus.MakeFailedError(fmt.Errorf("kill %s %s %d", unit, who, signal))
+	}
+	files, err := filepath.Glob(filepath.Join(s.l.dropIns, "*.conf"))
+	if err != nil || len(files) == 0 {
+		return dbus.MakeFailedError(fmt.Errorf("no settings: %w", err))
+	}
+	text, err := os.ReadFile(files[len(files)-1])
+	if err != nil {
+		return dbus.MakeFailedError(err)
+	}
+	_, value, _ := strings.Cut(string(text), "[Login]\nInhibitDelayMaxSec=")
+	seconds, err := strconv.ParseUint(strings.TrimSpace(value), 10, 64)
+	if err != nil {
+		return dbus.MakeFailedError(err)
+	}
+	time.AfterFunc(10*time.Millisecond, func() { s.l.props.SetMust(manager, "InhibitDelayMaxUSec", seconds*1e6) })
+	return nil
 }
 
 // Inhibit is logind's method.
@@ -147,17 +183,16 @@ func within(t *testing.T, what string, c <-chan struct{}) {
 
 func TestAShutdownWaitsForPrepare(t *testing.T) {
 	address := privateBus(t)
-	l := newLogin1(t, address, 5*time.Second)
-	var log bytes.Buffer
+	l := newLogin1(t, address, 30*time.Second)
 	began, finish, called := make(chan struct{}, 1), make(chan struct{}), make(chan struct{}, 1)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
 		done <- Follow(ctx, Config{
-			Address: address, Need: 30 * time.Second,
+			Address: address, Need: 30 * time.Second, DropIns: l.dropIns,
 			Prepare:   func(context.Context) { began <- struct{}{}; <-finish },
 			CalledOff: func() { called <- struct{}{} },
-			Log:       slog.New(slog.NewTextHandler(&log, nil)),
+			Log:       slog.New(slog.DiscardHandler),
 		})
 	}()
 	if a := l.asked(); a[0] != "shutdown" || a[1] != "minikubelet" || a[3] != "delay" {
@@ -179,8 +214,62 @@ func TestAShutdownWaitsForPrepare(t *testing.T) {
 		t.Error(err)
 	}
 	l.released(1)
-	if !strings.Contains(log.String(), "InhibitDelayMaxSec") {
-		t.Errorf("no word that 5s are not enough:\n%s", log.String())
+	if _, err := os.Stat(l.dropIns); err == nil {
+		t.Error("logind was told to wait as long as it did before")
+	}
+}
+
+// follow holds the lock until the test's end, and returns what was logged before it was
+// taken.
+func follow(t *testing.T, l *login1, cfg Config) string {
+	t.Helper()
+	var log bytes.Buffer
+	cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- Follow(ctx, cfg) }()
+	l.asked()
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	return log.String()
+}
+
+func TestLogindIsToldToWait(t *testing.T) {
+	address := privateBus(t)
+	l := newLogin1(t, address, 5*time.Second)
+	log := follow(t, l, Config{Address: address, Need: 30*time.Second + time.Millisecond, DropIns: l.dropIns})
+	if got := l.props.GetMust(manager, "InhibitDelayMaxUSec"); got != uint64(31e6) {
+		t.Errorf("it waits %v µs", got)
+	}
+	if strings.Contains(log, "level=WARN") {
+		t.Errorf("logged:\n%s", log)
+	}
+}
+
+// TestLogindThatDoesNotWaitIsTold: another file of the node's owner, or one that cannot
+// be written, leaves logind as it was; the lock is taken all the same.
+func TestLogindThatDoesNotWaitIsTold(t *testing.T) {
+	for name, spoil := range map[string]func(dir string) error{
+		"another file counts": func(dir string) error {
+			return errors.Join(os.Mkdir(dir, 0o755), os.WriteFile(filepath.Join(dir, "zz.conf"), []byte("[Login]\nInhibitDelayMaxSec=7\n"), 0o600))
+		},
+		"it cannot be written": func(dir string) error { return os.WriteFile(dir, nil, 0o600) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			address := privateBus(t)
+			l := newLogin1(t, address, 5*time.Second)
+			if err := spoil(l.dropIns); err != nil {
+				t.Fatal(err)
+			}
+			log := follow(t, l, Config{Address: address, Need: 30 * time.Second, DropIns: l.dropIns})
+			for _, want := range []string{"level=WARN", "InhibitDelayMaxSec", "systemctl kill -s HUP systemd-logind", "needed=30s"} {
+				if !strings.Contains(log, want) {
+					t.Errorf("no %q in:\n%s", want, log)
+				}
+			}
+		})
 	}
 }
 

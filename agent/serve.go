@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
 
+	"github.com/minikubelet/minikubelet/agent/systemd"
 	"github.com/minikubelet/minikubelet/apiserver"
 	"github.com/minikubelet/minikubelet/podmgr"
 	"github.com/minikubelet/minikubelet/runtime/engine"
@@ -35,8 +36,8 @@ const (
 )
 
 // Serve opens the node and keeps the manifest directory's Pods running until ctx
-// ends. ready is called once the node serves; it may be nil.
-func Serve(ctx context.Context, cfg Config, log *slog.Logger, ready func()) (err error) {
+// ends. unit, which may be nil, is told how it goes.
+func Serve(ctx context.Context, cfg Config, log *slog.Logger, unit *systemd.Unit) (err error) {
 	began := time.Now()
 	debug.SetGCPercent(gcPercent)
 	tidy := time.AfterFunc(settled, giveBack)
@@ -46,7 +47,8 @@ func Serve(ctx context.Context, cfg Config, log *slog.Logger, ready func()) (err
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, a.Close()) }()
+	var down bool // the machine goes, with the agent
+	defer func() { err = errors.Join(err, a.closeServing(down)) }()
 	if err := a.forgetRuns(); err != nil {
 		return err
 	}
@@ -66,7 +68,16 @@ func Serve(ctx context.Context, cfg Config, log *slog.Logger, ready func()) (err
 	a.manager.Load().NodeEvent(corev1.EventTypeNormal, "Starting", "Starting minikubelet.")
 	go a.beat(ctx)
 	go a.followNode(ctx)
-	go a.endWhenAsked(asked, ctx, cancel)
+	ended := make(chan bool, 1)
+	go func() {
+		select {
+		case <-asked.Done():
+			ended <- a.endNode(ctx, unit)
+			cancel(nil)
+		case <-ctx.Done():
+			ended <- false
+		}
+	}()
 	go a.followLogind(ctx)
 	go a.collectImages(ctx)
 	go a.followOOM(ctx)
@@ -86,12 +97,14 @@ func Serve(ctx context.Context, cfg Config, log *slog.Logger, ready func()) (err
 		done <- newManifests(a.cfg.Manifests, a.cfg.NodeName, a.store, a.startAnew, log).run(ctx)
 	}()
 	log.Info("serving", "node", a.cfg.NodeName, "manifests", a.cfg.Manifests, "data", a.cfg.DataDir, "took", time.Since(began))
-	if ready != nil {
-		ready()
+	if err := unit.Ready(); err != nil {
+		log.Warn("systemd does not know that the node serves, and may end it", "err", err)
 	}
 	first := <-done
 	cancel(first)
-	return errors.Join(first, <-done, <-done, <-done)
+	err = errors.Join(first, <-done, <-done, <-done)
+	down = <-ended
+	return err
 }
 
 // followImages tells the manager of new images, whoever brought them.

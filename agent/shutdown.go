@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/minikubelet/minikubelet/agent/logind"
+	"github.com/minikubelet/minikubelet/agent/systemd"
 	"github.com/minikubelet/minikubelet/podmgr"
 	"github.com/minikubelet/minikubelet/podmgr/pressure"
 )
@@ -87,19 +88,50 @@ func ShutdownClassesOf(flag map[int32]int64) []ShutdownClass {
 	return classes
 }
 
-// endWhenAsked ends the node's work when asked to, with its Pods if so configured.
-func (a *Agent) endWhenAsked(asked, ctx context.Context, end func(error)) {
-	select {
-	case <-asked.Done():
-	case <-ctx.Done():
-		return
+// machineTime bounds what Pods have when the machine goes down and nothing is
+// configured for that; stopTime is what the agent itself may take.
+const (
+	machineTime = 90 * time.Second // as systemd gives it to services
+	stopTime    = 30 * time.Second
+)
+
+// endNode does what is to be done with the Pods before the agent ends, and says
+// whether the machine goes down.
+func (a *Agent) endNode(ctx context.Context, unit *systemd.Unit) (down bool) {
+	down = systemd.GoingDown(ctx)
+	classes := a.cfg.shutdownClasses()
+	inOrder := a.cfg.ShutdownPods || a.shuttingDown.Load() || down && len(classes) > 0
+	atMost := stopTime
+	if inOrder {
+		atMost += pressure.ShutdownTime(classes)
 	}
-	if a.cfg.ShutdownPods {
+	if down {
+		atMost += machineTime
+	}
+	if err := unit.Stopping(atMost); err != nil {
+		a.log.Warn("systemd may not wait for the node's end", "err", err)
+	}
+	switch {
+	case inOrder:
 		a.shutDown(ctx)
-	} else {
+	case down:
+		a.log.Info("the machine goes down; running Pods end, and run again at the next boot")
+	default:
 		a.log.Info("stopping; running Pods go on running")
 	}
-	end(nil)
+	return down
+}
+
+// closeServing is Close after Run. When the machine goes down nothing is left running.
+func (a *Agent) closeServing(down bool) error {
+	if !down {
+		return a.Close()
+	}
+	var pods []*corev1.Pod
+	err := a.each(func(pod *corev1.Pod) error { pods = append(pods, pod); return nil })
+	err = errors.Join(err, a.Close())
+	a.manager.Load().EndWithMachine(pods, machineTime)
+	return err
 }
 
 // shutDown ends the node's Pods in the order of their priorities, each class within

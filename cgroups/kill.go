@@ -45,6 +45,30 @@ func (t *Tree) KillPod(ctx context.Context, uid string) error {
 	}
 }
 
+// EndContainer asks a container's first process by a signal to end, and returns when it
+// has or ctx ends. at is the cgroup's path below the mounts, as ContainerPath has it.
+// It is no error that the process has ended before and its number is another one's.
+func (t *Tree) EndContainer(ctx context.Context, at string, pid int, sig unix.Signal) error {
+	dir := filepath.Join(t.main, at)
+	if err := signalEach(dir, []int{pid}, sig); err != nil {
+		return fmt.Errorf("ending what runs in the cgroup %s: %w", at, err)
+	}
+	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+		left, err := processes(dir)
+		if err != nil {
+			return fmt.Errorf("ending what runs in the cgroup %s: %w", at, err)
+		}
+		if !slices.Contains(left, pid) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("ending what runs in the cgroup %s: process %d goes on after %s: %w", at, pid, unix.SignalName(sig), ctx.Err())
+		case <-time.After(pause):
+		}
+	}
+}
+
 // killBelow sends SIGKILL to all processes in dir and below, and returns how many
 // it found.
 func killBelow(dir string) (int, error) {
@@ -59,26 +83,26 @@ func killBelow(dir string) (int, error) {
 	// v1: no new ones may come while we kill. Where there is no pids controller the
 	// caller's loop has to win the race.
 	_ = writeFile(filepath.Join(dir, "pids.max"), "0")
-	return len(pids), killEach(dir, pids)
+	return len(pids), signalEach(dir, pids, unix.SIGKILL)
 }
 
 // heldMost is how many processes are held at a time, of which each takes a file.
 const heldMost = 256
 
-// killEach kills each of pids that is still in dir or below.
-func killEach(dir string, pids []int) error {
+// signalEach signals each of pids that is still in dir or below.
+func signalEach(dir string, pids []int, sig unix.Signal) error {
 	for some := range slices.Chunk(pids, heldMost) {
-		if err := killSome(dir, some); err != nil {
+		if err := signalSome(dir, some, sig); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// killSome is killEach for no more than heldMost. The process is held by a file
+// signalSome is signalEach for no more than heldMost. The process is held by a file
 // descriptor before its membership is checked again, so that a number which has passed
-// to another process meanwhile kills nobody.
-func killSome(dir string, pids []int) error {
+// to another process meanwhile hits nobody.
+func signalSome(dir string, pids []int, sig unix.Signal) error {
 	held := map[int]int{}
 	defer func() {
 		for _, fd := range held {
@@ -100,7 +124,7 @@ func killSome(dir string, pids []int) error {
 		if !slices.Contains(still, pid) {
 			continue
 		}
-		if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		if err := unix.PidfdSendSignal(fd, sig, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 			return fmt.Errorf("process %d: %w", pid, err)
 		}
 	}

@@ -49,7 +49,7 @@ func TestKillMoreThanFilesMayBeOpen(t *testing.T) {
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &low); err != nil {
 		t.Fatal(err)
 	}
-	err = killEach(dir, pids)
+	err = signalEach(dir, pids, syscall.SIGKILL)
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &was); err != nil {
 		t.Fatal(err)
 	}

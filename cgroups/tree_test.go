@@ -351,6 +351,49 @@ func TestKillPodGivesUpWithItsContext(t *testing.T) {
 	}
 }
 
+// A container ends with its first process, at its signal; another one's is let alone,
+// and waiting for one that takes no notice ends with the context.
+func TestEndContainer(t *testing.T) {
+	tree := openTree(t)
+	if err := tree.CreatePod("u", corev1.PodQOSBurstable, nil); err != nil {
+		t.Fatal(err)
+	}
+	start := func(name, script string) (string, *exec.Cmd) {
+		path := tree.ContainerPath("u", corev1.PodQOSBurstable, name)
+		makeContainer(t, tree, path)
+		cmd := startIn(t, tree, path, script)
+		dir := filepath.Join(tree.main, path)
+		wait(t, "processes in "+name, func() bool { pids, _ := processes(dir); return len(pids) == 2 })
+		return path, cmd
+	}
+	polite, first := start("polite", `trap "exit 7" USR1; sleep 1000 & wait`)
+	deaf, second := start("deaf", `trap "" USR1; sleep 1000 & wait`)
+	exited := make(chan struct{})
+	go func() { _ = first.Wait(); close(exited) }()
+	if err := tree.EndContainer(t.Context(), polite, first.Process.Pid, syscall.SIGUSR1); err != nil {
+		t.Error(err)
+	}
+	<-exited
+	if code := first.ProcessState.ExitCode(); code != 7 {
+		t.Errorf("it exits with %d", code)
+	}
+	if err := tree.EndContainer(t.Context(), polite, second.Process.Pid, syscall.SIGKILL); err != nil {
+		t.Errorf("a process that is not in the container: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := tree.EndContainer(ctx, deaf, second.Process.Pid, syscall.SIGUSR1); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+	if err := tree.EndContainer(t.Context(), "/none", 1, syscall.SIGTERM); err != nil {
+		t.Errorf("a container that is not there: %v", err)
+	}
+	if err := tree.KillPod(t.Context(), "u"); err != nil {
+		t.Error(err)
+	}
+	_ = second.Wait()
+}
+
 func TestContainerOOMKills(t *testing.T) {
 	tree := openTree(t)
 	need(t, tree, "memory")

@@ -4,11 +4,17 @@ package integration
 
 import (
 	"bytes"
+	"io/fs"
+	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
@@ -131,4 +137,106 @@ func TestAKilledShutdownGoesOn(t *testing.T) {
 			t.Errorf("after the restart: %+v", c)
 		}
 	}
+}
+
+// underSystemd gives the node's daemon a systemd that is told how it is and takes the
+// machine down. It returns what the next thing told is.
+func underSystemd(t *testing.T) (told func() string) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "systemctl"), []byte("#!/bin/sh\necho stopping\nexit 1\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	socket := filepath.Join(dir, "notify")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: socket})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	t.Setenv("NOTIFY_SOCKET", socket)
+	return func() string {
+		t.Helper()
+		_ = conn.SetReadDeadline(time.Now().Add(patience))
+		text := make([]byte, 1024)
+		n, err := conn.Read(text)
+		if err != nil {
+			t.Fatalf("systemd is told nothing: %v", err)
+		}
+		return string(text[:n])
+	}
+}
+
+// TestPodsEndWithTheMachine: when systemd takes the machine down, the agent leaves
+// nothing running, whatever a container thinks of its stop signal, and the Pods run
+// again at the next boot.
+func TestPodsEndWithTheMachine(t *testing.T) {
+	told := underSystemd(t)
+	n := newNode(t)
+	n.start()
+	if got := told(); got != "READY=1" {
+		t.Errorf("told %q", got)
+	}
+	n.create(podOf("polite", "terminationGracePeriodSeconds: 600", "shareProcessNamespace: true", apps(sh("app", "trap 'echo asked; sleep 1; echo done; exit 0' TERM; echo up; while :; do sleep 0.05; done"))))
+	n.create(podOf("deaf", "terminationGracePeriodSeconds: 1", apps(sh("app", "trap '' TERM; echo up; "+forever))))
+	pods := map[string]corev1.Pod{}
+	for _, name := range []string{"polite", "deaf"} {
+		pods[name] = n.awaitRunning(name)
+		n.awaitLine(pods[name], "app", 0, "up")
+	}
+	if status := n.terminate(); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	if got := told(); !strings.HasPrefix(got, "STOPPING=1\nEXTEND_TIMEOUT_USEC=") {
+		t.Errorf("told %q", got)
+	}
+	for name, pod := range pods {
+		for _, dir := range n.cgroupDirs(pod) {
+			if left := processesBelow(t, dir); left != "" {
+				t.Errorf("%s still runs: %s", name, left)
+			}
+		}
+	}
+	if lines := n.log(pods["polite"], "app", 0); !slices.Equal(lines, []string{"up", "asked", "done"}) {
+		t.Errorf("it says %q", lines)
+	}
+	n.start()
+	for name := range pods {
+		n.awaitPod(name, "runs again", func(p *corev1.Pod) bool { return running(p, "app", 1) && p.Status.Reason == "" })
+	}
+}
+
+// TestPodsEndInOrderWithTheMachine: the same with times for the node's shutdown, and
+// without logind.
+func TestPodsEndInOrderWithTheMachine(t *testing.T) {
+	underSystemd(t)
+	n := newNode(t, "--shutdown-grace-period", "20s")
+	n.start()
+	n.create(podOf("web", apps(sh("app", "echo up; "+forever))))
+	n.awaitRunning("web")
+	if status := n.terminate(); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	n.start()
+	if pod := n.awaitPhase("web", corev1.PodFailed); pod.Status.Reason != "Terminated" {
+		t.Errorf("%s: %s", pod.Status.Reason, pod.Status.Message)
+	}
+}
+
+// processesBelow is what runs in a cgroup and those below it.
+func processesBelow(t *testing.T, dir string) string {
+	t.Helper()
+	var all []string
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.Name() != "cgroup.procs" {
+			return err
+		}
+		pids, err := os.ReadFile(path)
+		all = append(all, strings.Fields(string(pids))...)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(all, " ")
 }

@@ -5,12 +5,14 @@ package podmgr
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/minikubelet/minikubelet/podmgr/plan"
 	"github.com/minikubelet/minikubelet/podmgr/pressure"
+	"github.com/minikubelet/minikubelet/runtime"
 )
 
 // The kubelet's words for the node's shutdown.
@@ -71,4 +73,45 @@ func (m *Manager) endGroup(ctx context.Context, group pressure.ShutdownGroup) er
 		}
 	}
 	return nil
+}
+
+// killBound is how long processes may take to go after SIGKILL.
+const killBound = 5 * time.Second
+
+// EndWithMachine ends what runs of these Pods before the machine's shutdown does,
+// which takes no account of their grace periods and ends them when their volumes are
+// unmounted already. Each gets its stop signals and its own grace period, but not more
+// than atMost. There are no preStop hooks, and nothing is put on record: for the next
+// boot these containers have ended with the machine. It is for the time after Run, and
+// the runtime may be closed.
+func (m *Manager) EndWithMachine(pods []*corev1.Pod, atMost time.Duration) {
+	var ending sync.WaitGroup
+	for _, pod := range pods {
+		ending.Go(func() {
+			grace := min(graceOf(pod, pod.DeletionGracePeriodSeconds), atMost)
+			if err := m.endWithMachine(string(pod.UID), grace); err != nil {
+				m.cfg.Log.Warn("a Pod does not end with the machine", "pod", pod.Namespace+"/"+pod.Name, "err", err)
+			}
+		})
+	}
+	ending.Wait()
+}
+
+func (m *Manager) endWithMachine(uid string, grace time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	var ending sync.WaitGroup
+	for _, s := range m.cfg.Runtime.Pod(uid) {
+		if s.State == runtime.StateRunning && s.Kind != runtime.KindSandbox {
+			ending.Go(func() {
+				if err := m.cfg.Cgroups.EndContainer(ctx, s.CgroupsPath, s.PID, parseSignal(s.StopSignal)); err != nil {
+					m.cfg.Log.Info("a container is killed, for the machine goes down", "container", s.Name, "because", err)
+				}
+			})
+		}
+	}
+	ending.Wait()
+	ctx, cancel = context.WithTimeout(context.Background(), killBound)
+	defer cancel()
+	return m.cfg.Cgroups.KillPod(ctx, uid)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/minikubelet/minikubelet/agent"
+	"github.com/minikubelet/minikubelet/agent/systemd"
 )
 
 func serveCommand(g *global) *cobra.Command {
@@ -21,7 +22,8 @@ directory is a manifest: added, changed and removed files take effect at once.
 The Kubernetes API is served on loopback; the kubeconfig file is for kubectl.
 
 SIGTERM and SIGINT stop the agent and leave the Pods running; the next agent
-takes them over. "minikubelet stop --pods" ends them too.`,
+takes them over. "minikubelet stop --pods" ends them too, and so does a machine
+that systemd takes down.`,
 		Example: "  minikubelet serve\n  minikubelet serve --manifests ./pods --listen 127.0.0.1:7443",
 		Args:    noArgs(""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -35,7 +37,7 @@ takes them over. "minikubelet stop --pods" ends them too.`,
 			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT)
 			defer stop()
-			return agent.Serve(ctx, cfg, g.logger(slog.LevelInfo), nil)
+			return agent.Serve(ctx, cfg, g.logger(slog.LevelInfo), systemd.FromEnvironment())
 		},
 	}
 	cmd.Flags().StringVar(&g.flag.Listen, "listen", "", "address of the Kubernetes API, or none (default 127.0.0.1:6443, or another port if that is taken)")

@@ -126,7 +126,7 @@ func New(cfg Config) *Manager {
 	m := &Manager{
 		cfg: cfg, facts: cfg.facts(), events: newRecorder(cfg.Store, cfg.NodeName, cfg.Log),
 		workers: make(map[types.UID]*worker), placed: make(admitted), ends: make(map[types.UID]*plan.End),
-		started: make(chan struct{}), creates: newGate(max(2, goruntime.GOMAXPROCS(0)) + 1), burstable: make(map[types.UID]int64),
+		started: make(chan struct{}), creates: newGate(max(2, goruntime.GOMAXPROCS(0))+1, createPatience), burstable: make(map[types.UID]int64),
 		someEnded: make(chan struct{}, 1),
 	}
 	m.hooks = probe.NewHooks()

@@ -107,8 +107,19 @@ func TestKubectlResize(t *testing.T) {
 		c := podCondition(p, corev1.PodResizePending)
 		return c != nil && c.Reason == corev1.PodReasonDeferred && strings.HasPrefix(c.Message, "Node didn't have enough resource: cpu, requested: 350, used: ")
 	})
+	// The next agent gives no room away before all Pods have theirs, the younger one, too.
+	n.kill()
+	n.start()
+	resize("calm", "210m", "64Mi")
+	pod = n.awaitPod("big", "it is deferred again", func(p *corev1.Pod) bool {
+		c := podCondition(p, corev1.PodResizePending)
+		return c != nil && c.ObservedGeneration == p.Generation && c.Reason == corev1.PodReasonDeferred
+	})
+	if c := status(&pod, "calm"); !c.AllocatedResources.Cpu().Equal(resource.MustParse("150m")) {
+		t.Errorf("allocated after the agent's restart: %v", c.AllocatedResources)
+	}
 	n.kubectl("delete", "pod", "other", "--grace-period=0", "--force")
-	settled("calm", "200m", "64Mi", 0)
+	settled("calm", "210m", "64Mi", 0)
 
 	for _, bad := range []struct{ patch, want string }{
 		{`{"spec":{"containers":[{"name":"calm","resources":{"requests":{"cpu":"100m"}}}]}}`, "QOS Class may not change"},

@@ -175,9 +175,9 @@ func (b *schemaBuilder) schemaOf(t reflect.Type) object {
 	case reflect.TypeFor[metav1.Time](), reflect.TypeFor[metav1.MicroTime](), reflect.TypeFor[time.Time]():
 		return object{"type": "string", "format": "date-time"}
 	case reflect.TypeFor[resource.Quantity]():
-		return object{"oneOf": []object{{"type": "string"}, {"type": "number"}}}
+		return b.named(t, object{"oneOf": []object{{"type": "string"}, {"type": "number"}}})
 	case reflect.TypeFor[intstr.IntOrString]():
-		return object{"oneOf": []object{{"type": "string"}, {"type": "integer"}}, "format": "int-or-string"}
+		return b.named(t, object{"oneOf": []object{{"type": "string"}, {"type": "integer"}}, "format": "int-or-string"})
 	case reflect.TypeFor[metav1.Duration]():
 		return object{"type": "string"}
 	case reflect.TypeFor[metav1.FieldsV1]():
@@ -212,11 +212,14 @@ func (b *schemaBuilder) schemaOf(t reflect.Type) object {
 	return object{"type": "string"}
 }
 
+// named makes a schema one that kubectl explain has a name for; it is a reference to it.
+func (b *schemaBuilder) named(t reflect.Type, schema object) object {
+	b.schemas[schemaName(t)] = schema
+	return object{"$ref": "#/components/schemas/" + schemaName(t)}
+}
+
 func (b *schemaBuilder) structOf(t reflect.Type) object {
-	var docs map[string]string
-	if d, ok := reflect.New(t).Interface().(interface{ SwaggerDoc() map[string]string }); ok {
-		docs = d.SwaggerDoc()
-	}
+	docs := docsOf(t)
 	properties := object{}
 	var required []string
 	b.properties(t, docs, properties, &required)
@@ -228,12 +231,25 @@ func (b *schemaBuilder) structOf(t reflect.Type) object {
 	return out
 }
 
+// isOneOf tells structs that are written as a string or a number.
+func isOneOf(t reflect.Type) bool {
+	return t == reflect.TypeFor[resource.Quantity]() || t == reflect.TypeFor[intstr.IntOrString]()
+}
+
+// docsOf documents the fields of a type, and under "" the type.
+func docsOf(t reflect.Type) map[string]string {
+	if d, ok := reflect.New(t).Interface().(interface{ SwaggerDoc() map[string]string }); ok {
+		return d.SwaggerDoc()
+	}
+	return nil
+}
+
 func (b *schemaBuilder) properties(t reflect.Type, docs map[string]string, properties object, required *[]string) {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if name == "" {
-			b.properties(f.Type, docs, properties, required)
+			b.properties(f.Type, docsOf(f.Type), properties, required)
 			continue
 		}
 		if name == "-" {
@@ -241,7 +257,10 @@ func (b *schemaBuilder) properties(t reflect.Type, docs map[string]string, prope
 		}
 		p := b.schemaOf(f.Type)
 		if ref, ok := p["$ref"]; ok {
-			p = object{"allOf": []object{{"$ref": ref}}, "default": object{}}
+			p = object{"allOf": []object{{"$ref": ref}}}
+			if f.Type.Kind() == reflect.Struct && !isOneOf(f.Type) {
+				p["default"] = object{}
+			}
 		}
 		p["description"] = docs[name]
 		b.merge[t.PkgPath()+"."+t.Name()+"."+name].mark(p)

@@ -146,3 +146,15 @@ items:
 		`no matches for kind "Certificate" in version "cert-manager.io/v1"`, "apply", "-f", "-")
 	n.expect(`"swagger":"2.0"`, "get", "--raw", "/openapi/v2")
 }
+
+// TestKubectlExplain: what kubectl explain prints of types that others contain.
+func TestKubectlExplain(t *testing.T) {
+	kubectlPath(t)
+	n := newNode(t)
+	n.start()
+	n.expect(`apiVersion <string> APIVersion defines the versioned schema`, "explain", "pod")
+	n.expect(`limits <map\[string\]Quantity> Limits describes`, "explain", "pod.spec.containers.resources")
+	n.expect(`FIELD: port <IntOrString>`, "explain", "pod.spec.containers.livenessProbe.httpGet.port")
+	n.expect(`FIELD: emptyDir <EmptyDirVolumeSource> DESCRIPTION: emptyDir represents a temporary directory that shares a pod's lifetime\.`, "explain", "pod.spec.volumes.emptyDir")
+	n.expect(`sizeLimit <Quantity>`, "explain", "pod.spec.volumes.emptyDir", "--recursive")
+}

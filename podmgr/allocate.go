@@ -5,6 +5,7 @@ package podmgr
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -168,8 +169,22 @@ func (w *worker) resizeRank() []int64 {
 	if cgroups.QOSClass(w.desired) != corev1.PodQOSGuaranteed {
 		rank[2] = 1
 	}
-	rank[3] = w.waitsSince.UnixNano()
+	rank[3] = w.waiting()
 	return rank
+}
+
+// waiting is since when there has been no room for the Pod's resize, also by the word of an
+// earlier agent; one that was not tried yet comes last. w.mu is held.
+func (w *worker) waiting() int64 {
+	if w.pending != nil {
+		return w.waitsSince.UnixNano()
+	}
+	for _, c := range w.desired.Status.Conditions {
+		if c.Type == corev1.PodResizePending {
+			return c.LastTransitionTime.UnixNano()
+		}
+	}
+	return math.MaxInt64
 }
 
 // postpone notes that there is no room for what the Pod asks for.

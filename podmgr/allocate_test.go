@@ -3,11 +3,16 @@
 package podmgr
 
 import (
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/minikubelet/minikubelet/podmgr/plan"
 )
 
 func cpus(text string) corev1.ResourceRequirements {
@@ -49,5 +54,40 @@ func TestBeyondTheNode(t *testing.T) {
 	}
 	if _, _, over := beyond(node, cpus("2").Requests); over {
 		t.Error("all of the node is not beyond it")
+	}
+}
+
+// TestWhichResizeIsTriedFirst: the kubelet's order.
+func TestWhichResizeIsTriedFirst(t *testing.T) {
+	now := time.Now()
+	high := int32(1000)
+	resize := func(name, from, to string, change func(*worker)) *worker {
+		pod := func(cpu string) *corev1.Pod {
+			p := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "a", Resources: cpus(cpu)}}}}
+			p.Name = name
+			return p
+		}
+		w := &worker{pod: pod(from), desired: pod(to)}
+		if change != nil {
+			change(w)
+		}
+		return w
+	}
+	workers := []*worker{
+		resize("untried", "1", "2", nil),
+		resize("waits", "1", "2", func(w *worker) { w.pending, w.waitsSince = &plan.PendingResize{}, now }),
+		resize("waited-for-an-earlier-agent", "1", "2", func(w *worker) {
+			w.desired.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodResizePending, LastTransitionTime: metav1.NewTime(now.Add(-time.Hour))}}
+		}),
+		resize("urgent", "1", "2", func(w *worker) { w.desired.Spec.Priority = &high }),
+		resize("less", "2", "1", nil),
+	}
+	slices.SortFunc(workers, func(a, b *worker) int { return slices.Compare(a.resizeRank(), b.resizeRank()) })
+	var names []string
+	for _, w := range workers {
+		names = append(names, w.pod.Name)
+	}
+	if got, want := strings.Join(names, " "), "less urgent waited-for-an-earlier-agent waits untried"; got != want {
+		t.Errorf("%s, want %s", got, want)
 	}
 }

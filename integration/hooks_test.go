@@ -101,3 +101,55 @@ spec:
 		}
 	}
 }
+
+// TestHooksThatAreCutOff: the end of its container is a hook's failure, and why a
+// postStart hook failed stands in the status.
+func TestHooksThatAreCutOff(t *testing.T) {
+	n := newNode(t)
+	n.start()
+	const stubborn = `trap "" TERM; while :; do sleep 0.1; done`
+	n.apply("cut.yaml", `
+apiVersion: v1
+kind: Pod
+metadata: {name: slow}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+`+probed("app", stubborn, "lifecycle: {preStop: {exec: {command: [sleep, '1000']}}}")+`
+  volumes: [{name: v, emptyDir: {}}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: short}
+spec:
+  restartPolicy: Never
+  containers:
+`+probed("app", "sleep 1", "lifecycle: {postStart: {exec: {command: [sleep, '1000']}}}")+`
+  volumes: [{name: v, emptyDir: {}}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: broken}
+spec:
+  terminationGracePeriodSeconds: 5
+  containers:
+`+probed("app", stubborn, "lifecycle: {postStart: {exec: {command: [sh, -c, 'echo out; echo err >&2; exit 3']}}}")+`
+  volumes: [{name: v, emptyDir: {}}]
+`)
+	pod := n.awaitPod("broken", "its hook has failed", func(p *corev1.Pod) bool {
+		s := status(p, "app")
+		return s != nil && s.State.Waiting != nil && s.State.Waiting.Reason == "PostStartHookError"
+	})
+	want := `Exec lifecycle hook ([sh -c echo out; echo err >&2; exit 3]) for Container "app" in Pod "` + pod.Name + `_default(` + string(pod.UID) +
+		`)" failed - error: command 'sh -c echo out; echo err >&2; exit 3' exited with 3: err` + "\n" + `, message: "out\nerr\n"`
+	if got := status(&pod, "app").State.Waiting.Message; got != want {
+		t.Errorf("message %s\nwant %s", got, want)
+	}
+	n.awaitPod("short", "ended", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodSucceeded })
+	n.awaitPod("slow", "ready", podReady)
+	n.remove("cut.yaml")
+	n.awaitGone("slow")
+	for name, want := range map[string]string{"slow": "FailedPreStopHook: PreStopHook failed", "short": "FailedPostStartHook: PostStartHook failed"} {
+		n.eventually("the failure of the hook of "+name+" is told", func() bool { return slices.Contains(n.events(name), want) })
+	}
+}

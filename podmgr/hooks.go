@@ -4,15 +4,18 @@ package podmgr
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/minikubelet/minikubelet/podmgr/plan"
+	"github.com/minikubelet/minikubelet/podmgr/probe"
 )
 
 // hookLeeway is how long a preStop hook may go on after its time, while the
-// container is being stopped; as a rule it ends with the container.
+// container is being stopped, and any after its container's end; as a rule it ends
+// with the container.
 const hookLeeway = 10 * time.Second
 
 // hooks is what became of a running container's lifecycle hooks.
@@ -42,11 +45,13 @@ func (w *worker) postStart(ctx context.Context, pod *corev1.Pod, a plan.Action) 
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	handler := c.Lifecycle.PostStart
 	done := make(chan error, 1)
-	go func() { done <- w.hook(ctx, pod, c, a.ID, c.Lifecycle.PostStart) }()
+	go func() { done <- w.hook(ctx, pod, c, a.ID, handler, "PostStart") }()
 	for {
 		change := w.change()
 		if !w.runs(a.ID) {
+			awaitLast(ctx, handler, done)
 			return nil
 		}
 		select {
@@ -54,12 +59,12 @@ func (w *worker) postStart(ctx context.Context, pod *corev1.Pod, a plan.Action) 
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			result := plan.ProbeSucceeded
+			outcome := plan.Hook{Result: plan.ProbeSucceeded, EndedAt: time.Now()}
 			if err != nil {
-				result = plan.ProbeFailed
-				w.event(pod, a.Container, corev1.EventTypeWarning, "FailedPostStartHook", "PostStartHook failed")
+				outcome.Result = plan.ProbeFailed
+				outcome.Message = probe.FailureMessage(handler, c.Name, fmt.Sprintf("%s_%s(%s)", pod.Name, pod.Namespace, pod.UID), err)
 			}
-			w.setHooks(a.ID, func(h *hooks) { h.postStart = plan.Hook{Result: result, EndedAt: time.Now()} })
+			w.setHooks(a.ID, func(h *hooks) { h.postStart = outcome })
 			return nil
 		case <-change:
 		case <-ctx.Done():
@@ -78,15 +83,17 @@ func (w *worker) preStop(ctx context.Context, pod *corev1.Pod, a plan.Action, so
 	}
 	w.event(pod, a.Container, corev1.EventTypeNormal, "Killing", a.Message)
 	hookCtx, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline.Add(hookLeeway))
+	handler := c.Lifecycle.PreStop
 	done := make(chan error, 1)
 	go func() {
 		defer cancel()
-		done <- w.hook(hookCtx, pod, c, a.ID, c.Lifecycle.PreStop)
+		done <- w.hook(hookCtx, pod, c, a.ID, handler, "PreStop")
 	}()
 	result := plan.ProbeFailed
 	for over := false; !over; {
 		change := w.change()
 		if !w.runs(a.ID) {
+			awaitLast(ctx, handler, done)
 			cancel()
 			return nil
 		}
@@ -96,8 +103,6 @@ func (w *worker) preStop(ctx context.Context, pod *corev1.Pod, a plan.Action, so
 			over = true
 			if err == nil {
 				result = plan.ProbeSucceeded
-			} else {
-				w.event(pod, a.Container, corev1.EventTypeWarning, "FailedPreStopHook", "PreStopHook failed")
 			}
 		case <-timer.C:
 			over = true
@@ -115,14 +120,30 @@ func (w *worker) preStop(ctx context.Context, pod *corev1.Pod, a plan.Action, so
 	return nil
 }
 
-// hook runs a handler to its end. Why it failed is logged, not told: what a server
-// or a command says may be secret.
-func (w *worker) hook(ctx context.Context, pod *corev1.Pod, c *corev1.Container, id string, handler *corev1.LifecycleHandler) error {
+// awaitLast waits for the end of a hook whose container has ended: a command ends with
+// it, and a request soon after. A sleep is not waited for.
+func awaitLast(ctx context.Context, handler *corev1.LifecycleHandler, done <-chan error) {
+	if handler.Sleep != nil {
+		return
+	}
+	timer := time.NewTimer(hookLeeway)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// hook runs a handler to its end, and tells of its failure unless it was given up. Why it
+// failed is logged, and not in the event: what a server or a command says may be secret.
+func (w *worker) hook(ctx context.Context, pod *corev1.Pod, c *corev1.Container, id string, handler *corev1.LifecycleHandler, kind string) error {
 	err := w.m.hooks.Run(ctx, handler, w.target(c, id), func(message string) {
 		w.event(pod, "", corev1.EventTypeWarning, "LifecycleHTTPFallback", message)
 	})
 	if err != nil && ctx.Err() == nil {
-		w.log.Warn("a lifecycle hook failed", "container", c.Name, "err", err)
+		w.log.Warn("a lifecycle hook failed", "container", c.Name, "hook", kind, "err", err)
+		w.event(pod, c.Name, corev1.EventTypeWarning, "Failed"+kind+"Hook", kind+"Hook failed")
 	}
 	return err
 }

@@ -3,8 +3,10 @@
 package podmgr
 
 import (
+	"cmp"
 	"container/heap"
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -384,7 +386,8 @@ func (p *prober) startedUp(s *subject) {
 func (t *task) message(outcome probe.Outcome, err error) (kind, reason, message string) {
 	switch {
 	case err != nil:
-		return corev1.EventTypeWarning, "Unhealthy", t.kind + " probe errored and resulted in unknown state: " + err.Error()
+		state := cmp.Or(outcome.Result, "unknown")
+		return corev1.EventTypeWarning, "Unhealthy", fmt.Sprintf("%s probe errored and resulted in %s state: %v", t.kind, state, err)
 	case outcome.Result == probe.Warning:
 		return corev1.EventTypeWarning, "ProbeWarning", t.kind + " probe warning: " + outcome.Output
 	case outcome.Result == probe.Failure:

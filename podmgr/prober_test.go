@@ -253,6 +253,23 @@ func TestForgotten(t *testing.T) {
 	})
 }
 
+// TestErrored: what could not be found out changes nothing, and says whether it was the
+// container's doing.
+func TestErrored(t *testing.T) {
+	probing(t, func(b *bench) {
+		outcome := probe.Outcome{}
+		b.answer = func(string, time.Duration) (probe.Outcome, error) { return outcome, errors.New("no such file") }
+		b.follow(b.t.Context(), "uid", []*subject{b.subject(nil, nil, probeSpec("l", nil))})
+		b.after(2 * time.Second)
+		b.mu.Lock()
+		outcome.Result = probe.Failure
+		b.mu.Unlock()
+		b.expect("liveness", b.after(6*time.Second).Liveness, "")
+		b.expect("events", b.list(&b.told), "[Unhealthy: Liveness probe errored and resulted in unknown state: no such file "+
+			"Unhealthy: Liveness probe errored and resulted in failure state: no such file Unhealthy: Liveness probe errored and resulted in failure state: no such file]")
+	})
+}
+
 // TestEventsAreBounded: a probe that fails for ever does not fill the disk.
 func TestEventsAreBounded(t *testing.T) {
 	probing(t, func(b *bench) {

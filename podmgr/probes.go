@@ -99,7 +99,7 @@ func (w *worker) stopping(container string) bool {
 func (w *worker) probeTarget(c *corev1.Container, id string) probe.Target {
 	target := w.target(c, id)
 	run := target.Exec
-	target.Exec = func(ctx context.Context, command []string, limit int) (int, []byte, error) {
+	target.Exec = func(ctx context.Context, command []string, limit int) (probe.Execution, error) {
 		expanded := make([]string, len(command))
 		for i, word := range command {
 			expanded[i] = spec.Expand(word, func(name string) (string, bool) { return staticVariable(c, name) })
@@ -117,10 +117,10 @@ func (w *worker) target(c *corev1.Container, id string) probe.Target {
 		target.IP = w.sandbox.ips[0]
 	}
 	w.mu.Unlock()
-	target.Exec = func(ctx context.Context, command []string, limit int) (int, []byte, error) {
-		output := &head{limit: limit}
-		code, err := w.m.cfg.Runtime.Exec(ctx, id, runtime.ExecOptions{Cmd: command, Stdout: output, Stderr: output})
-		return code, output.bytes(), err
+	target.Exec = func(ctx context.Context, command []string, limit int) (probe.Execution, error) {
+		stdout, stderr := &head{limit: limit}, &head{limit: limit}
+		code, err := w.m.cfg.Runtime.Exec(ctx, id, runtime.ExecOptions{Cmd: command, Stdout: stdout, Stderr: stderr})
+		return probe.Execution{ExitCode: code, Stdout: stdout.bytes(), Stderr: stderr.bytes()}, err
 	}
 	return target
 }

@@ -38,7 +38,7 @@ func (v *view) setUp(d *draft, m *member) {
 // settingUpState is what is reported of a container whose postStart hook is not over.
 func (v *view) settingUpState(m *member) corev1.ContainerState {
 	if m.ran.PostStart.Result == ProbeFailed {
-		return v.waitingState(postStartHookError, "")
+		return v.waitingState(postStartHookError, m.ran.PostStart.Message)
 	}
 	return v.waitingState("", "")
 }

@@ -170,6 +170,8 @@ type Container struct {
 type Hook struct {
 	// Result is empty as long as the hook is not over.
 	Result ProbeResult
+	// Message says why it failed (postStart).
+	Message string
 	// EndedAt is when that was, and Deadline that of the action (preStop).
 	EndedAt, Deadline time.Time
 }

@@ -185,7 +185,7 @@ func (w *world) hooked(a Action, bad bool) {
 	}
 	h := Hook{Result: ProbeSucceeded, EndedAt: w.now, Deadline: a.Deadline}
 	if bad {
-		h.Result = ProbeFailed
+		h.Result, h.Message = ProbeFailed, "it broke"
 	}
 	if a.Kind == PostStart {
 		c.PostStart = h

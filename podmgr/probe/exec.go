@@ -13,13 +13,15 @@ import (
 // command succeeds when it exits with 0. One that cannot be started is no answer,
 // as in the kubelet.
 func command(ctx context.Context, args []string, run ExecFunc, timeout time.Duration) (Outcome, error) {
-	code, output, err := run(ctx, args, outputMax)
+	ran, err := run(ctx, args, outputMax)
+	output := ran.output()
+	output = output[:min(len(output), outputMax)]
 	switch {
 	case errors.Is(err, context.DeadlineExceeded) || err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return Outcome{Failure, fmt.Sprintf("command timed out: %q timed out after %s", strings.Join(args, " "), timeout)}, nil
 	case err != nil:
 		return Outcome{}, err
-	case code != 0:
+	case ran.ExitCode != 0:
 		return Outcome{Failure, string(output)}, nil
 	}
 	return Outcome{Success, string(output)}, nil

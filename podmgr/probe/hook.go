@@ -22,17 +22,28 @@ type Hooks struct {
 // NewHooks makes a Hooks.
 func NewHooks() *Hooks { return &Hooks{transport: newTransport()} }
 
+// CommandError says that the command of a hook failed. Its message is the kubelet's.
+type CommandError struct {
+	Command []string
+	Execution
+}
+
+func (e *CommandError) Error() string {
+	return fmt.Sprintf("command '%s' exited with %d: %s", strings.Join(e.Command, " "), e.ExitCode, e.Stderr)
+}
+
 // Run runs a handler to its end; it has no time limit but ctx's. A command has to
-// exit with 0; any answer to an HTTP request will do. warn is told when a server that
-// was asked for HTTPS speaks HTTP, which is tried then, too.
+// exit with 0, else the error is a *CommandError; any answer to an HTTP request will do.
+// warn is told when a server that was asked for HTTPS speaks HTTP, which is tried then,
+// too.
 //
 // A tcpSocket handler fails: Kubernetes accepts it and has never run it.
 func (h *Hooks) Run(ctx context.Context, handler *corev1.LifecycleHandler, target Target, warn func(message string)) error {
 	switch {
 	case handler.Exec != nil:
-		code, output, err := target.Exec(ctx, handler.Exec.Command, outputMax)
-		if err == nil && code != 0 {
-			err = fmt.Errorf("command %q exited with %d: %s", handler.Exec.Command, code, output)
+		ran, err := target.Exec(ctx, handler.Exec.Command, outputMax)
+		if err == nil && ran.ExitCode != 0 {
+			err = &CommandError{handler.Exec.Command, ran}
 		}
 		return err
 	case handler.HTTPGet != nil:
@@ -44,12 +55,31 @@ func (h *Hooks) Run(ctx context.Context, handler *corev1.LifecycleHandler, targe
 		case <-timer.C:
 			return nil
 		case <-ctx.Done():
-			return fmt.Errorf("the container ended before the sleep hook: %w", ctx.Err())
+			return errors.New("container terminated before sleep hook finished")
 		}
-	case handler.TCPSocket != nil:
-		return errors.New("invalid handler: tcpSocket is not run as a lifecycle hook")
 	}
-	return errors.New("invalid handler")
+	return fmt.Errorf("invalid handler: %v", handler)
+}
+
+// FailureMessage says of a hook that failed why, in the kubelet's words. pod is
+// NAME_NAMESPACE(UID). It may hold what is secret: what the container said.
+func FailureMessage(handler *corev1.LifecycleHandler, container, pod string, err error) string {
+	what := func(kind string, detail any) string {
+		return fmt.Sprintf("%s lifecycle hook (%v) for Container %q in Pod %q failed - error: %v", kind, detail, container, pod, err)
+	}
+	switch {
+	case handler.Exec != nil:
+		var output []byte
+		if failed := (*CommandError)(nil); errors.As(err, &failed) {
+			output = failed.output()
+		}
+		return what("Exec", handler.Exec.Command) + fmt.Sprintf(", message: %q", output)
+	case handler.HTTPGet != nil:
+		return what("HTTP", handler.HTTPGet.Path)
+	case handler.Sleep != nil:
+		return what("Sleep", handler.Sleep.Seconds)
+	}
+	return "Cannot run handler: " + err.Error()
 }
 
 func (h *Hooks) get(ctx context.Context, get *corev1.HTTPGetAction, target Target, warn func(message string)) error {

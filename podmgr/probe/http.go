@@ -21,9 +21,12 @@ const version = "1.36"
 // redirectsMax is how many redirects to the same host are followed.
 const redirectsMax = 10
 
-// timedOut is what an http.Client with a timeout, as the kubelet's is, says after its
-// error.
-const timedOut = " (Client.Timeout exceeded while awaiting headers)"
+// timedOut and timedOutLate are what an http.Client with a timeout, as the kubelet's is,
+// says after its errors.
+const (
+	timedOut     = " (Client.Timeout exceeded while awaiting headers)"
+	timedOutLate = " (Client.Timeout or context cancellation while reading body)"
+)
 
 // newTransport speaks as the kubelet: straight to the container, whatever proxy
 // the node has, without looking at certificates, a new connection each time.
@@ -88,8 +91,10 @@ func (p *Prober) get(request *http.Request, transport http.RoundTripper) (Outcom
 func outcomeOf(response *http.Response) (Outcome, error) {
 	body, err := io.ReadAll(io.LimitReader(response.Body, outputMax))
 	switch code := response.StatusCode; {
+	case errors.Is(err, context.DeadlineExceeded):
+		return Outcome{Result: Failure}, errors.New(err.Error() + timedOutLate)
 	case err != nil:
-		return Outcome{}, err
+		return Outcome{Result: Failure}, err
 	case code < http.StatusOK || code >= http.StatusBadRequest:
 		// Without the body: it may hold what is not for the reader of events.
 		return Outcome{Failure, fmt.Sprintf("HTTP probe failed with statuscode: %d", code)}, nil

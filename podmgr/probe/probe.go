@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -40,9 +41,21 @@ const outputMax = 10 << 10
 const retries = 3
 
 // ExecFunc runs a command in the container and gives its exit code and the first
-// limit bytes of its output. When ctx ends first the command is killed and the
+// limit bytes of each of its outputs. When ctx ends first the command is killed and the
 // error is ctx's.
-type ExecFunc func(ctx context.Context, command []string, limit int) (exitCode int, output []byte, err error)
+type ExecFunc func(ctx context.Context, command []string, limit int) (Execution, error)
+
+// Execution is what a command came to.
+type Execution struct {
+	ExitCode       int
+	Stdout, Stderr []byte
+}
+
+// output is what a command wrote, as the kubelet has it: not as it came, but one after
+// the other.
+func (e *Execution) output() []byte {
+	return slices.Concat(e.Stdout, e.Stderr)
+}
 
 // Target is what is probed.
 type Target struct {
@@ -64,7 +77,7 @@ type Prober struct {
 func New() *Prober { return &Prober{transport: newTransport(), desks: sync.Pool{New: newDesk}} }
 
 // Run makes a defaulted probe, bounded by its timeout. An error says that it could
-// not be made; its outcome does not count then.
+// not be made; its outcome does not count then, but is told of if there is one.
 func (p *Prober) Run(ctx context.Context, spec *corev1.Probe, target Target) (Outcome, error) {
 	return p.try(ctx, spec, target, time.Now(), p.handle)
 }

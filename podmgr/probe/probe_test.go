@@ -145,8 +145,8 @@ func TestHTTP(t *testing.T) {
 		t.Errorf("long body: %s, %d bytes, %v", got.Result, len(got.Output), err)
 	}
 	got, err = run(t, corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/endless", Port: intstr.FromInt(port)}}}, Target{})
-	if err == nil {
-		t.Errorf("a body that does not end: %+v", got)
+	if want := "context deadline exceeded (Client.Timeout or context cancellation while reading body)"; err == nil || err.Error() != want || got.Result != Failure {
+		t.Errorf("a body that does not end: %+v, %v", got, err)
 	}
 	if _, err := run(t, corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Port: intstr.FromString("nope")}}}, Target{}); err == nil {
 		t.Error("a port that the container does not have")
@@ -245,6 +245,13 @@ func TestGRPC(t *testing.T) {
 	}
 }
 
+// says is a command that ends at once.
+func says(code int, stdout, stderr string) ExecFunc {
+	return func(context.Context, []string, int) (Execution, error) {
+		return Execution{code, []byte(stdout), []byte(stderr)}, nil
+	}
+}
+
 func TestExec(t *testing.T) {
 	spec := corev1.Probe{ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"is", "it"}}}}
 	for _, tt := range []struct {
@@ -253,13 +260,17 @@ func TestExec(t *testing.T) {
 		want Outcome
 		err  bool
 	}{
-		{"exit 0", func(context.Context, []string, int) (int, []byte, error) { return 0, []byte("yes"), nil }, Outcome{Success, "yes"}, false},
-		{"exit 1", func(context.Context, []string, int) (int, []byte, error) { return 1, []byte("no"), nil }, Outcome{Failure, "no"}, false},
-		{"timeout", func(ctx context.Context, _ []string, _ int) (int, []byte, error) {
+		{"exit 0", says(0, "yes", ""), Outcome{Success, "yes"}, false},
+		{"exit 1", says(1, "no", ""), Outcome{Failure, "no"}, false},
+		{"both outputs, one after the other", says(1, "out", "err"), Outcome{Failure, "outerr"}, false},
+		{"much output", says(0, strings.Repeat("o", outputMax-1), "err"), Outcome{Success, strings.Repeat("o", outputMax-1) + "e"}, false},
+		{"timeout", func(ctx context.Context, _ []string, _ int) (Execution, error) {
 			<-ctx.Done()
-			return 0, nil, ctx.Err()
+			return Execution{}, ctx.Err()
 		}, Outcome{Failure, `command timed out: "is it" timed out after 1s`}, false},
-		{"cannot be started", func(context.Context, []string, int) (int, []byte, error) { return 0, nil, errors.New("no such file") }, Outcome{}, true},
+		{"cannot be started", func(context.Context, []string, int) (Execution, error) {
+			return Execution{}, errors.New("no such file")
+		}, Outcome{}, true},
 	} {
 		got, err := run(t, spec, Target{Exec: tt.run})
 		if got != tt.want || (err != nil) != tt.err {
@@ -273,10 +284,10 @@ func TestGivenUp(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	tries := 0
 	_, err := New().Run(ctx, &corev1.Probe{TimeoutSeconds: 1, ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{}}}, Target{
-		Exec: func(ctx context.Context, _ []string, _ int) (int, []byte, error) {
+		Exec: func(ctx context.Context, _ []string, _ int) (Execution, error) {
 			tries++
 			cancel()
-			return 1, nil, nil
+			return Execution{ExitCode: 1}, nil
 		},
 	})
 	if !errors.Is(err, context.Canceled) || tries != 1 {

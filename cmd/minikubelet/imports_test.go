@@ -20,7 +20,7 @@ const module = "github.com/minikubelet/minikubelet/"
 // docs/architecture.md.
 var mayImport = map[string][]string{
 	"api": {}, "store": {}, "cgroups": {}, "volumes": {}, "network": {}, "runtime": {},
-	"podmgr/plan": {}, "podmgr/pressure": {}, "podmgr/probe": {},
+	"podmgr/plan": {}, "podmgr/pressure": {"podmgr/plan"}, "podmgr/probe": {},
 	"podmgr":      {"api", "store", "cgroups", "volumes", "network", "runtime", "podmgr/plan", "podmgr/pressure", "podmgr/probe"},
 	"apiserver":   {"api", "store"},
 	"agent/check": {"cgroups", "network", "runtime", "volumes"},

@@ -6,7 +6,7 @@
 // Pods are too many. The life of the single Pod is not its business; that is package plan.
 //
 // It is pure: no I/O, no clock, no goroutine. It may import the Kubernetes API types
-// and nothing of ours. The rules are those of the kubelet of Kubernetes 1.36
+// and, of ours, package plan. The rules are those of the kubelet of Kubernetes 1.36
 // (pkg/kubelet/{eviction,nodeshutdown,preemption}) and, for ended Pods, those of
 // pkg/controller/podgc, with one exception: a static Pod
 // is critical only by its priority. In the kubelet all static Pods are, but there

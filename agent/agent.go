@@ -185,7 +185,7 @@ func (a *Agent) openEngine(ctx context.Context) error {
 	} else {
 		a.engine, err = engine.Embedded(ctx, engine.Config{
 			Shim: a.paths.Shim,
-			Root: filepath.Join(a.cfg.DataDir, "containerd"), State: filepath.Join(a.cfg.RunDir, "containerd"),
+			Root: filepath.Join(a.cfg.DataDir, "containerd"), State: a.cfg.containerdState(),
 			Namespace: a.cfg.ContainerdNamespace, Log: a.log,
 		})
 	}
@@ -193,6 +193,11 @@ func (a *Agent) openEngine(ctx context.Context) error {
 		return err
 	}
 	a.closers = append(a.closers, a.engine.Close)
+	if a.cfg.ContainerdAddress == "" { // an external containerd may need an old shim that only it knows of
+		if err := engine.Prune(a.cfg.DataDir, a.cfg.containerdState(), a.paths); err != nil {
+			a.log.Warn("executables of an earlier version are left", "err", err)
+		}
+	}
 	return nil
 }
 

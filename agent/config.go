@@ -311,5 +311,8 @@ func quantity(s string) resource.Quantity {
 	return resource.MustParse(s)
 }
 
+// containerdState is the state directory of the embedded containerd.
+func (c *Config) containerdState() string { return filepath.Join(c.RunDir, "containerd") }
+
 // attachDir has the sockets by which clients attach to containers.
 func (c *Config) attachDir() string { return engine.SocketDir(filepath.Join(c.RunDir, "attach")) }

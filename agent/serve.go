@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -239,7 +238,7 @@ func (a *Agent) leaveMachine(ctx context.Context) error {
 	if a.engine != nil {
 		errs = append(errs, a.engine.EndSpare())
 	}
-	for _, dir := range []string{a.cfg.podsDir(), a.cfg.netnsDir(), a.cfg.attachDir(), engine.SocketDir(filepath.Join(a.cfg.RunDir, "containerd"))} {
+	for _, dir := range []string{a.cfg.podsDir(), a.cfg.netnsDir(), a.cfg.attachDir(), engine.SocketDir(a.cfg.containerdState())} {
 		if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}

@@ -150,3 +150,19 @@ func (n *node) expectSame(before corev1.Pod, name string) {
 		n.t.Errorf("%s was %s with %d restarts, is %s with %d", name, was.ContainerID, was.RestartCount, is.ContainerID, is.RestartCount)
 	}
 }
+
+// TestExecutablesOfEarlierVersionsGo: each version's unpacked executables would stay
+// on the disk for good.
+func TestExecutablesOfEarlierVersionsGo(t *testing.T) {
+	n := newNode(t)
+	old := n.path("data/bin/0123456789abcdef")
+	if err := os.MkdirAll(old, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	n.start()
+	if _, err := os.Stat(old); !os.IsNotExist(err) {
+		t.Errorf("the directory of an earlier version is still there (%v)", err)
+	}
+	n.apply("a.yaml", podOf("a", apps(sh("app", forever))))
+	n.awaitPhase("a", corev1.PodRunning)
+}

@@ -102,21 +102,30 @@ func lookUp(dir string, lookPath func(string) (string, error)) (Paths, error) {
 // caller holds the lock of dataDir.
 func Prune(dataDir, state string, keep Paths) error {
 	bin := filepath.Join(dataDir, "bin")
-	dirs, err := os.ReadDir(bin)
-	if errors.Is(err, fs.ErrNotExist) || len(dirs) == 0 {
+	list, err := os.ReadDir(bin)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("prune executables: %w", err)
 	}
-	used := map[string]bool{filepath.Dir(keep.Shim): true, filepath.Dir(keep.Runc): true}
+	old := make(map[string]bool)
+	for _, d := range list {
+		if path := filepath.Join(bin, d.Name()); d.IsDir() && path != filepath.Dir(keep.Shim) && path != filepath.Dir(keep.Runc) {
+			old[path] = true
+		}
+	}
+	if len(old) == 0 {
+		return nil
+	}
+	used := make(map[string]bool)
 	if err := shimDirs(state, used); err != nil {
 		return fmt.Errorf("prune executables: %w", err)
 	}
 	processDirs(used)
 	var errs []error
-	for _, d := range dirs {
-		if path := filepath.Join(bin, d.Name()); d.IsDir() && !used[path] {
+	for path := range old {
+		if !used[path] {
 			errs = append(errs, os.RemoveAll(path))
 		}
 	}
@@ -126,12 +135,13 @@ func Prune(dataDir, state string, keep Paths) error {
 // shimDirs adds the directories of the shims named in the engine's bundles,
 // <state>/io.containerd.runtime.v2.task/<namespace>/<id>/shim-binary-path.
 func shimDirs(state string, used map[string]bool) error {
-	files, err := filepath.Glob(filepath.Join(state, taskPlugin, "*", "*", "shim-binary-path"))
+	bundles := os.DirFS(state) // its path may have what is special in a pattern
+	files, err := fs.Glob(bundles, taskPlugin+"/*/*/shim-binary-path")
 	if err != nil {
 		return err
 	}
 	for _, file := range files {
-		path, err := os.ReadFile(file)
+		path, err := fs.ReadFile(bundles, file)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // the container was removed meanwhile
 		}

@@ -3,6 +3,8 @@
 package engine
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -19,6 +21,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/shim"
 	"github.com/containerd/containerd/v2/pkg/sys"
 	ctdlog "github.com/containerd/log"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -56,7 +59,11 @@ type spares struct {
 type spare struct {
 	address string
 	pipe    *os.File // a byte says that it is taken; an end without one, that it never will be
+	words   *os.File // what it says on standard error until it is taken
 	ended   chan struct{}
+	// failure is why it ended before it was taken, when that was its own doing. It is
+	// there when ended is closed.
+	failure error
 }
 
 // newSpares begins with a spare some time from now; nil when cfg names no shim.
@@ -89,14 +96,19 @@ func (s *spares) take(ctx context.Context) (address string, err error) {
 		s.timer.Reset(spareCalm)
 	}
 	s.mu.Unlock()
-	if one != nil && one.take() {
-		return "ttrpc+" + one.address, nil
+	if one != nil {
+		if one.take() {
+			return "ttrpc+" + one.address, nil
+		}
+		if err := one.whyEnded(ctx); err != nil {
+			return "", err // another one would fare no better
+		}
 	}
 	if one, err = s.start(ctx); err != nil {
 		return "", err
 	}
 	if !one.take() {
-		return "", fmt.Errorf("%s ended at once", s.cfg.Shim)
+		return "", cmp.Or(one.whyEnded(ctx), fmt.Errorf("%s ended at once", s.cfg.Shim))
 	}
 	return "ttrpc+" + one.address, nil
 }
@@ -109,8 +121,37 @@ func (one *spare) take() bool {
 	case <-one.ended:
 		return false
 	default:
-		return err == nil
 	}
+	if err == nil {
+		one.words.Close()
+	}
+	return err == nil
+}
+
+// whyEnded is the failure of a shim that has closed its end of the pipe; nil if it was
+// killed.
+func (one *spare) whyEnded(ctx context.Context) error {
+	select {
+	case <-one.ended:
+		return one.failure
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// failureOf is what a shim that has exited says; nil if it was taken, was killed, or
+// ended in good order.
+func (s *spares) failureOf(state *os.ProcessState, words *os.File) error {
+	if state.ExitCode() <= 0 {
+		return nil
+	}
+	said := make([]byte, 300)
+	n, err := words.ReadAt(said, 0)
+	if errors.Is(err, os.ErrClosed) {
+		return nil
+	}
+	return fmt.Errorf("the shim %s ended before a Pod was given to it, with %s, and says %q; if it is of another version than this program, "+
+		"install both from one build or remove it", s.cfg.Shim, state, bytes.TrimSpace(said[:n]))
 }
 
 // refill makes the next spare unless there is one.
@@ -164,13 +205,27 @@ func (s *spares) start(ctx context.Context) (_ *spare, err error) {
 	cmd.Dir, cmd.ExtraFiles = s.bundles, []*os.File{socket, read}
 	cmd.Env = append(append(os.Environ(), "GOMAXPROCS=1", "TTRPC_ADDRESS="+s.cfg.ttrpcAddress()), s.cfg.ShimEnv...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	// A file, for a pipe would end with the agent. A shim with a Pod logs elsewhere.
+	memory, err := unix.MemfdCreate("shim", unix.MFD_CLOEXEC)
+	if err != nil {
+		write.Close()
+		return nil, fmt.Errorf("standard error of a shim: %w", err)
+	}
+	words := os.NewFile(uintptr(memory), "standard error of a shim")
+	cmd.Stderr = words
 	if err := cmd.Start(); err != nil {
 		write.Close()
-		return nil, fmt.Errorf("start %s: %w", filepath.Base(s.cfg.Shim), err)
+		words.Close()
+		return nil, fmt.Errorf("start %s: %w", s.cfg.Shim, err)
 	}
-	one := &spare{address: address, pipe: write, ended: make(chan struct{})}
+	one := &spare{address: address, pipe: write, words: words, ended: make(chan struct{})}
 	go func() {
-		_ = cmd.Wait() // it is killed, or ends in good order: there is nobody to tell
+		_ = cmd.Wait() // what there is to say of it is in its state
+		if one.failure = s.failureOf(cmd.ProcessState, words); one.failure != nil {
+			ctdlog.G(ctx).WithError(one.failure).Error("Pods cannot start")
+			_ = shim.RemoveSocket(address)
+		}
+		words.Close()
 		close(one.ended)
 	}()
 	// One more than the agent's own, as containerd does it: the kernel ends shims first.

@@ -67,6 +67,37 @@ func TestSpareEndsWithTheAgent(t *testing.T) {
 	}
 }
 
+// A shim that does not understand what it is asked for is named, with its words, in the
+// log and to whoever wants one.
+func TestAShimOfAnotherVersionIsNamed(t *testing.T) {
+	dir, err := os.MkdirTemp("", "mk") // short: socket paths are limited
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	old := filepath.Join(dir, "containerd-shim-old")
+	if err := os.WriteFile(old, []byte("#!/bin/sh\necho 'flag provided but not defined: -spare' >&2\nexit 2\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	cfg := Config{Root: dir, State: dir, Namespace: "engine-test", Shim: old}
+	s := newSpares(cfg, filepath.Join(dir, "bundles"), SocketDir(dir))
+	s.timer.Stop()
+	s.refill()
+	address := s.next.address
+	<-s.next.ended
+	ctx := namespaces.WithNamespace(t.Context(), cfg.Namespace)
+	_, err = s.take(ctx)
+	s.timer.Stop()
+	for _, want := range []string{old, "exit status 2", "flag provided but not defined: -spare", "install both from one build"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("no %q in: %v", want, err)
+		}
+	}
+	if _, err := os.Lstat(socketPath(address)); !os.IsNotExist(err) {
+		t.Errorf("its socket: %v", err)
+	}
+}
+
 // What was given away goes on without the agent. The next one ends it unless a
 // bundle names it.
 func TestTakenSparesAreKnownByTheirBundles(t *testing.T) {

@@ -90,3 +90,22 @@ func TestTrustBundleVolumes(t *testing.T) {
 	n.expect("NAME SIGNERNAME\nexample.com:mine:a example.com/mine\n", "get", "clustertrustbundles")
 	n.kubectl("delete", "pod", "reader")
 }
+
+// TestRunBringsTrustBundles: by itself, and to an agent that runs already.
+func TestRunBringsTrustBundles(t *testing.T) {
+	n := newNode(t)
+	manifest := trustBundle("brought", "", newCA(t)) + "---\n" + podOf("once", "restartPolicy: Never", apps(sh("a", "grep -c BEGIN /v/f", onV)),
+		"volumes: [{name: v, projected: {sources: [{clusterTrustBundle: {name: brought, path: f}}]}}]")
+	for range 2 {
+		if got := n.foreground(manifest); got.code != 0 || !strings.Contains(got.stdout, "1") {
+			t.Error(got)
+		}
+		if n.daemon == nil {
+			n.start()
+		}
+	}
+	var list struct{ Items []corev1.ConfigMap }
+	if err := n.get("/apis/certificates.k8s.io/v1beta1/clustertrustbundles", &list); err != nil || len(list.Items) != 0 {
+		t.Errorf("left: %+v, %v", list.Items, err)
+	}
+}

@@ -2,10 +2,19 @@
 
 package store
 
-import "runtime"
+import (
+	"runtime"
+	"time"
+)
 
-// crowdStep is how many watchers of a crowd are woken before others have their turn.
-const crowdStep = 8
+const (
+	// crowdStep is how many watchers of a crowd are woken before others have their turn.
+	crowdStep = 8
+	// crowdWait is what a crowd of more than that waits for first: the answer to the
+	// writer is then on its way. The last of a thousand hears of the change ten times
+	// later.
+	crowdWait = 2 * time.Millisecond
+)
 
 // crowd are watchers that are told of a change behind whoever made it: a thousand of
 // them that run at once would keep the answer to a write from its writer. The store's
@@ -32,10 +41,15 @@ func (c *crowd) add(w *Watcher) {
 
 // wakeCrowd begins to wake those who are due, unless somebody is at it; s.mu is held.
 func (s *Store) wakeCrowd() {
-	if len(s.crowd.due) > 0 && !s.crowd.waking {
-		s.crowd.waking = true
+	switch n := len(s.crowd.due); {
+	case n == 0 || s.crowd.waking:
+		return
+	case n > crowdStep:
+		time.AfterFunc(crowdWait, s.wakeDue)
+	default:
 		go s.wakeDue()
 	}
+	s.crowd.waking = true
 }
 
 func (s *Store) wakeDue() {

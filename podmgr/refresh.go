@@ -215,6 +215,11 @@ func (w *worker) setUpVolumes(ctx context.Context, pod *corev1.Pod) (volumes.Vol
 	if len(held) > 0 {
 		return nil, held
 	}
+	watch := watchMounts(pod.Spec.Volumes, mountPatience, func(message string) {
+		w.event(pod, "", corev1.EventTypeWarning, "FailedMount", message)
+	})
+	defer watch.end()
+	p.Began = watch.began
 	vols, err := w.m.cfg.Volumes.Setup(ctx, p, pod.Spec.Volumes)
 	if err != nil {
 		return nil, mountErrors{err}

@@ -60,6 +60,10 @@ type Pod struct {
 	// what it has.
 	Files map[string]Files
 
+	// Began, when set, hears of each volume before it is set up. What lies on a mount whose
+	// server does not answer can take for ever.
+	Began func(volume string)
+
 	// Nested has, by volume, the directories below it on which containers
 	// mount other volumes. Only read-only types need to know.
 	Nested map[string][]string

@@ -44,13 +44,13 @@ func TestKubectlDebug(t *testing.T) {
 	debug("alone", "--", "sh", "-c", "cat /proc/1/cmdline; sleep 1000")
 	n.awaitPod("patient", "alone runs", func(p *corev1.Pod) bool {
 		s := p.Status.EphemeralContainerStatuses
-		return len(s) == 2 && s[1].State.Running != nil
+		return len(s) == 2 && s[0].State.Running != nil
 	})
 	n.kill()
 	n.start()
 	pod = n.awaitPod("patient", "it is seen again", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodRunning })
 	s := pod.Status.EphemeralContainerStatuses
-	if s[0].State.Terminated == nil || s[0].State.Terminated.ExitCode != 4 || s[1].State.Running == nil || pod.Status.ContainerStatuses[0].RestartCount != 0 {
+	if alone, look := s[0].State, s[1].State; look.Terminated == nil || look.Terminated.ExitCode != 4 || alone.Running == nil || pod.Status.ContainerStatuses[0].RestartCount != 0 {
 		t.Errorf("after the agent's restart: %+v", s)
 	}
 	n.expect(`(?s)Ephemeral Containers: look: .*Exit Code: 4 .*alone: .*Running`, "describe", "pod", "patient")

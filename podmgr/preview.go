@@ -231,6 +231,9 @@ func (n *NodeFacts) previewSpec(p *Preview, out *ContainerPreview, pod *corev1.P
 			p.Warnings = append(p.Warnings, w)
 		}
 	}
+	for _, capability := range spec.MissingCapabilities(o.Security, o.Node) {
+		p.Warnings = append(p.Warnings, fmt.Sprintf("container %s: securityContext.capabilities.add: this node cannot give %s, it is left out", c.Name, capability))
+	}
 	out.OOMScoreAdj = o.OOMScoreAdj
 	out.CommandFromImage = len(c.Command) == 0
 	out.WorkingDirFromImage = c.WorkingDir == ""

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -56,6 +57,20 @@ func TestPlanText(t *testing.T) {
 		planText{&text}.pod(&pods[i])
 	}
 	golden(t, "plan.txt", text.Bytes())
+}
+
+// A node whose agent lacks a capability cannot give it.
+func TestPlanTellsOfMissingCapabilities(t *testing.T) {
+	node := fixedNode(t)
+	node.Node.Capabilities = []string{"CAP_CHOWN", "CAP_NET_ADMIN"}
+	pod := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{
+		Name: "c", Image: "busybox", SecurityContext: &corev1.SecurityContext{Capabilities: &corev1.Capabilities{Add: []corev1.Capability{"NET_ADMIN", "SYS_TIME"}}},
+	}}}}
+	previews := podmgr.PreviewPods(node, volumes.New(volumes.Config{}), []*corev1.Pod{pod})
+	want := "container c: securityContext.capabilities.add: this node cannot give CAP_SYS_TIME, it is left out"
+	if got := previews[0].Warnings; !slices.Contains(got, want) {
+		t.Errorf("warnings %q, not %q", got, want)
+	}
 }
 
 func golden(t *testing.T, name string, got []byte) {

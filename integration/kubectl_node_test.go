@@ -56,7 +56,7 @@ func TestNodeAffinity(t *testing.T) {
 	n.start()
 	n.kubectl("label", "node", "n1", "disk=ssd")
 	app := apps(sh("a", forever))
-	const wants, has = "nodeSelector: {disk: hdd}", "nodeSelector: {disk: ssd, kubernetes.io/os: linux}"
+	const wants, has = "nodeSelector: {disk: hdd}", "nodeSelector: {disk: ssd, kubernetes.io/os: linux, beta.kubernetes.io/os: linux}"
 	required := func(op string) string {
 		return "affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: disk, operator: " + op + ", values: [ssd]}]}]}}}"
 	}

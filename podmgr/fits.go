@@ -21,9 +21,13 @@ const (
 	annotationSource = "kubernetes.io/config.source"
 )
 
-// NodeLabels are those that a node has always.
+// NodeLabels are those that a node has always; as with the kubelet, two of them also have
+// the names from before Kubernetes 1.14, which manifests still select by.
 func NodeLabels(name string) map[string]string {
-	return map[string]string{corev1.LabelHostname: name, corev1.LabelOSStable: goruntime.GOOS, corev1.LabelArchStable: goruntime.GOARCH}
+	return map[string]string{
+		corev1.LabelHostname: name, corev1.LabelOSStable: goruntime.GOOS, corev1.LabelArchStable: goruntime.GOARCH,
+		"beta.kubernetes.io/os": goruntime.GOOS, "beta.kubernetes.io/arch": goruntime.GOARCH,
+	}
 }
 
 // node is the node's object, with its labels and taints. A run that nobody has served

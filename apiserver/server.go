@@ -5,6 +5,7 @@ package apiserver
 import (
 	"log/slog"
 	"net/http"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -206,16 +207,16 @@ func isTrue(s string) bool { return s == "true" || s == "1" }
 
 // special answers what is no resource; false when it is one.
 func (s *Server) special(w http.ResponseWriter, r *http.Request) bool {
-	path := strings.TrimSuffix(r.URL.Path, "/")
+	at := strings.TrimSuffix(r.URL.Path, "/")
 	answer, ok := map[string]func(http.ResponseWriter, *http.Request) error{
 		"/healthz": s.health, "/livez": s.health, "/readyz": s.health, "/version": s.version,
 		"": s.root, "/api": s.discoverLegacy, "/apis": s.discoverGroups, "/openapi/v2": s.openAPI2, "/openapi/v3": s.openAPIRoot,
 		discoveryPath: s.openIDDiscovery, keySetPath: s.openIDKeySet,
-	}[path]
+	}[at]
 	if !ok {
-		answer = s.describe(path)
+		answer = s.describe(at)
 	}
-	if h := s.endpoint(path); h != nil {
+	if h := s.endpoint(at); h != nil {
 		answer = func(w http.ResponseWriter, r *http.Request) error { h.ServeHTTP(w, r); return nil }
 	}
 	if answer == nil {
@@ -229,9 +230,15 @@ func (s *Server) special(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-func (s *Server) health(w http.ResponseWriter, _ *http.Request) error {
+// health says that the server answers, which is all there is to check. With the parameter
+// verbose it says so as kube-apiserver does.
+func (s *Server) health(w http.ResponseWriter, r *http.Request) error {
+	answer := "ok"
+	if r.URL.Query().Has("verbose") {
+		answer = "[+]ping ok\n" + path.Base(r.URL.Path) + " check passed\n"
+	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = w.Write([]byte("ok")) // the client may be gone
+	_, _ = w.Write([]byte(answer)) // the client may be gone
 	return nil
 }
 

@@ -321,6 +321,17 @@ func TestAnonymousSeesHealthAlone(t *testing.T) {
 	}
 }
 
+func TestHealthIsVerboseWhenAsked(t *testing.T) {
+	b := newBench(t)
+	for url, want := range map[string]string{
+		"/livez": "ok", "/readyz?verbose": "[+]ping ok\nreadyz check passed\n", "/healthz/?verbose=true": "[+]ping ok\nhealthz check passed\n",
+	} {
+		if _, _, body := b.do("GET", url, ""); body != want {
+			t.Errorf("%s: %q", url, body)
+		}
+	}
+}
+
 func TestTooManyRequestsAreToldSo(t *testing.T) {
 	b := newBench(t)
 	var giveBack func()

@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 
@@ -125,7 +126,8 @@ func (g *global) config(cmd *cobra.Command) (agent.Config, error) {
 
 func (g *global) json() bool { return g.output == "json" }
 
-// logger writes text on a terminal and JSON otherwise.
+// logger writes text on a terminal and JSON otherwise, with priorities for systemd's
+// journal.
 func (g *global) logger(level slog.Level) *slog.Logger {
 	if g.debug {
 		level = slog.LevelDebug
@@ -134,5 +136,9 @@ func (g *global) logger(level slog.Level) *slog.Logger {
 	if term.IsTerminal(int(os.Stderr.Fd())) {
 		return slog.New(slog.NewTextHandler(os.Stderr, opts))
 	}
-	return slog.New(slog.NewJSONHandler(os.Stderr, opts))
+	newJSON := func(w io.Writer) slog.Handler { return slog.NewJSONHandler(w, opts) }
+	if toJournal(os.Stderr) {
+		return slog.New(newJournal(os.Stderr, newJSON))
+	}
+	return slog.New(newJSON(os.Stderr))
 }

@@ -19,7 +19,7 @@ func TestListsInJSON(t *testing.T) {
 	b := newBench(t)
 	for i := range 5 {
 		p := b.pod("default", fmt.Sprint("p<", i), "on="+fmt.Sprint(i%2))
-		p.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "m", FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:a": {}}`)}}}
+		p.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "m", FieldsV1: metav1.NewFieldsV1(`{"f:a": {}}`)}}
 		if err := b.store.Update("pods", p); err != nil {
 			t.Fatal(err)
 		}

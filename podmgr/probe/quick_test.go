@@ -89,6 +89,28 @@ func TestGoodbye(t *testing.T) {
 	}
 }
 
+// TestTCPIsSeen: the server gets a connection, and its end.
+func TestTCPIsSeen(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	q := New().Quick(&corev1.Probe{ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt(l.Addr().(*net.TCPAddr).Port)}}}, Target{IP: "127.0.0.1"})
+	q.Begin()
+	if outcome, over := q.Look(); !over || outcome.Result != Success {
+		t.Fatalf("%+v, over %v", outcome, over)
+	}
+	conn, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("the server sees %v", err)
+	}
+}
+
 func TestNotQuick(t *testing.T) {
 	port := intstr.FromInt(80)
 	for name, h := range map[string]corev1.ProbeHandler{

@@ -4,6 +4,7 @@ package apiserver
 
 import (
 	"cmp"
+	"net/http"
 	"strconv"
 	"strings"
 
@@ -19,6 +20,10 @@ import (
 	"github.com/minikubelet/minikubelet/store"
 )
 
+// serviceWarning is told to who makes a Service.
+const serviceWarning = "spec: nothing on this node's network leads to a Service, and its name does not resolve; " +
+	"use the Pods' addresses, a hostPort or kubectl port-forward"
+
 func serviceKind() *kind {
 	k := declare[corev1.Service, corev1.ServiceList](&kind{
 		version: "v1", name: "services", singular: "service", kind: "Service", short: []string{"svc"}, categories: []string{"all"},
@@ -31,6 +36,12 @@ func serviceKind() *kind {
 				s.Status = old.(*corev1.Service).Status
 			}
 		}),
+		admit: func(_ *Server, _ *http.Request, _, old store.Object) ([]string, error) {
+			if old != nil {
+				return nil, nil
+			}
+			return []string{serviceWarning}, nil
+		},
 		columns: []metav1.TableColumnDefinition{
 			column("Name", "string", 0, "Name of the Service."),
 			column("Type", "string", 0, "How it is reached."),

@@ -46,26 +46,12 @@ type decoded struct {
 	faults []fault // decoding errors; their fields are missing in Pod
 }
 
-// Decode reads the objects of a manifest: YAML or JSON, several documents
-// (separated by --- in YAML, one after another in JSON), each a Pod or another
-// object of ManifestKinds, a List (or PodList) of them, or a JSON array. Decoding is strict: unknown, duplicate and
-// mistyped fields are problems. All problems of all documents are returned;
-// objects with a problem are left out. The name is used in messages only.
-func Decode(name string, r io.Reader) ([]Object, []Problem) {
-	all, problems := decodeAll(name, r)
-	var objects []Object
-	for _, d := range all {
-		if len(d.faults) == 0 {
-			objects = append(objects, d.Object)
-		}
-		problems = append(problems, d.decodingProblems()...)
-	}
-	sortProblems(problems)
-	return objects, problems
-}
-
-// decodeAll returns everything that is recognisably an object, and the problems of
-// what is not.
+// decodeAll reads the objects of a manifest: YAML or JSON, several documents
+// (separated by --- in YAML, one after another in JSON), each a Pod or another object
+// of ManifestKinds, a List (or PodList) of them, or a JSON array. Decoding is strict:
+// unknown, duplicate and mistyped fields are faults of the object. It returns everything
+// that is recognisably an object, and the problems of what is not, in which name
+// stands for the manifest.
 func decodeAll(name string, r io.Reader) ([]decoded, []Problem) {
 	data, err := readAll(r)
 	if err != nil {

@@ -110,12 +110,12 @@ func fieldsDocument() []byte {
 		"- **warned about**: accepted, and the user is told that it has no effect\n" +
 		"- **refused**: a Pod that sets it is not taken\n\n" +
 		"| field | | |\n|---|---|---|\n")
-	for _, s := range SupportTable() {
-		note := s.Note
-		if len(s.Accept) > 0 {
-			note = fmt.Sprintf("supported: `%s`; otherwise %s", strings.Join(s.Accept, "`, `"), note)
+	for _, r := range fields {
+		note := r.note
+		if len(r.accept) > 0 {
+			note = fmt.Sprintf("supported: `%s`; otherwise %s", strings.Join(r.accept, "`, `"), note)
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", s.Path, s.Level, note)
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", r.path, r.level, note)
 	}
 	return b.Bytes()
 }

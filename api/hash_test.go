@@ -12,7 +12,7 @@ import (
 
 func containerOf(t *testing.T, more string) *corev1.Container {
 	t.Helper()
-	objects, problems := Decode("f", strings.NewReader(small("a")+more))
+	objects, problems := decodeSound("f", strings.NewReader(small("a")+more))
 	if len(problems) > 0 {
 		t.Fatal(messages(problems))
 	}
@@ -59,7 +59,7 @@ func TestContainerHash(t *testing.T) {
 }
 
 func TestDefaultingKeepsTheHash(t *testing.T) {
-	objects, problems := Decode("f", strings.NewReader(full))
+	objects, problems := decodeSound("f", strings.NewReader(full))
 	if len(problems) > 0 {
 		t.Fatal(messages(problems))
 	}

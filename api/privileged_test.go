@@ -9,7 +9,7 @@ import (
 
 // TestPrivileged: fields.go says that privileged containers are supported.
 func TestPrivileged(t *testing.T) {
-	objects, problems := Decode("f", strings.NewReader(small("a")+"    securityContext: {privileged: true}\n"))
+	objects, problems := decodeSound("f", strings.NewReader(small("a")+"    securityContext: {privileged: true}\n"))
 	if len(problems) > 0 {
 		t.Fatal(problems[0].Error())
 	}

@@ -165,21 +165,3 @@ func join(path, name string) string {
 	}
 	return path + "." + name
 }
-
-// Support is one line of the table of supported fields.
-type Support struct {
-	Path   string
-	Level  Level
-	Accept []string // values that are supported although the level is another
-	Note   string
-}
-
-// SupportTable classifies every field of a Pod, in the order of documentation. A
-// path stands for everything below it.
-func SupportTable() []Support {
-	var table []Support
-	for _, r := range fields {
-		table = append(table, Support{r.path, r.level, slices.Clone(r.accept), r.note})
-	}
-	return table
-}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -99,6 +101,11 @@ func TestAMountHangsUnderRestarts(t *testing.T) {
 	}
 	n.create(podOf("other", apps(sh("app", forever))))
 	n.awaitRunning("other")
+	for _, name := range names { // it did not have to wait until one was given up
+		if events := n.events(name); slices.ContainsFunc(events, func(e string) bool { return strings.HasPrefix(e, "Failed: Error: failed to create") }) {
+			t.Errorf("%s: %s", name, strings.Join(events, "\n"))
+		}
+	}
 	end()
 	for _, name := range names {
 		n.awaitPod(name, "its container runs again", func(p *corev1.Pod) bool { return running(p, "app", 1) })

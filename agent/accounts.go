@@ -52,33 +52,12 @@ func (a *accounts) keep(ctx context.Context) error {
 // follow puts what a namespace lacks after each change of a resource by which it may
 // lack something.
 func (a *accounts) follow(ctx context.Context, resource string) error {
-	return follow(ctx, a.store, resource, a.putAll, func(e store.Event) {
+	return a.store.Follow(ctx, resource, store.Follower{All: a.putAll, See: func(e store.Event) bool {
 		if lacks(resource, e) {
 			a.try(namespaceOf(e.Object))
 		}
-	})
-}
-
-// follow calls see for each change of a resource until ctx ends, and all at first and
-// when changes were missed.
-func follow(ctx context.Context, s *store.Store, resource string, all func() error, see func(store.Event)) error {
-	for {
-		w := s.Watch(resource, s.Revision())
-		err := all()
-		for err == nil {
-			var e store.Event
-			if e, err = w.Next(ctx); err == nil {
-				see(e)
-			}
-		}
-		w.Close()
-		if ctx.Err() != nil || errors.Is(err, store.ErrClosed) {
-			return nil
-		}
-		if !errors.Is(err, store.ErrTooOld) {
-			return err
-		}
-	}
+		return false
+	}})
 }
 
 // lacks tells whether something may be missing after a change.

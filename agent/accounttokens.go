@@ -33,7 +33,7 @@ func (a *accountTokens) keep(ctx context.Context) error {
 	done := make(chan error, 2)
 	for _, resource := range []string{secrets, serviceAccounts} {
 		go func() {
-			err := follow(ctx, a.store, resource, func() error { return a.putAll("") }, a.see)
+			err := a.store.Follow(ctx, resource, store.Follower{All: func() error { return a.putAll("") }, See: a.see})
 			cancel()
 			done <- err
 		}()
@@ -41,7 +41,7 @@ func (a *accountTokens) keep(ctx context.Context) error {
 	return errors.Join(<-done, <-done)
 }
 
-func (a *accountTokens) see(e store.Event) {
+func (a *accountTokens) see(e store.Event) (work bool) {
 	switch o := e.Object.(type) {
 	case *corev1.Secret:
 		if e.Type != store.Deleted {
@@ -52,6 +52,7 @@ func (a *accountTokens) see(e store.Event) {
 			a.failed(&corev1.Secret{ObjectMeta: o.ObjectMeta}, err)
 		}
 	}
+	return false
 }
 
 // putAll looks at the Secrets of a namespace, or of all.

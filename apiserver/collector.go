@@ -4,7 +4,6 @@ package apiserver
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -14,8 +13,8 @@ import (
 	"github.com/minikubelet/minikubelet/store"
 )
 
-// collectAgain is how long the collector waits after a write that failed.
-const collectAgain = time.Second
+// tryAgain is how long work in the background waits after a write that failed.
+const tryAgain = time.Second
 
 // id names an object of the store.
 type id struct {
@@ -54,36 +53,12 @@ func newCollector(s *Server) *collector {
 // Collect collects garbage until ctx ends.
 func (s *Server) Collect(ctx context.Context) error {
 	c := newCollector(s)
-	var w *store.Watcher
-	defer func() { w.Close() }()
-	restart := func() error {
-		if w != nil {
-			w.Close()
-		}
-		w = s.cfg.Store.Watch(store.All, s.cfg.Store.Revision())
-		return c.begin()
-	}
-	err := restart()
-	for err == nil {
-		wait, cancel := ctx, context.CancelFunc(func() {})
-		if !c.work() {
-			wait, cancel = context.WithTimeout(ctx, collectAgain)
-		}
-		var e store.Event
-		e, err = w.Next(wait)
-		cancel()
-		switch {
-		case ctx.Err() != nil || errors.Is(err, store.ErrClosed):
-			return nil
-		case errors.Is(err, store.ErrTooOld):
-			err = restart()
-		case errors.Is(err, context.DeadlineExceeded):
-			err = nil
-		case err == nil:
-			c.see(e)
-		}
-	}
-	return err
+	return s.cfg.Store.Follow(ctx, store.All, store.Follower{
+		All:   c.begin,
+		See:   func(e store.Event) bool { c.see(e); return true }, // with each, what failed is tried again
+		Work:  c.work,
+		Retry: tryAgain,
+	})
 }
 
 // begin looks at everything that is stored.

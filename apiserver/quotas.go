@@ -4,7 +4,6 @@ package apiserver
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -127,37 +126,20 @@ func (s *Server) KeepQuotas(ctx context.Context) error {
 			byResource[k.name] = k
 		}
 	}
-	var w *store.Watcher
-	defer func() { w.Close() }()
 	stale := make(map[string]bool) // namespaces
-	restart := func() error {
-		if w != nil {
-			w.Close()
-		}
-		w = s.cfg.Store.Watch(store.All, s.cfg.Store.Revision())
-		return each(s.cfg.Store, resourceQuotas, "", func(q *corev1.ResourceQuota) error { stale[q.Namespace] = true; return nil })
-	}
-	err := restart()
-	for err == nil {
-		wait, cancel := context.WithCancel(ctx)
-		if !s.putUsed(stale) {
-			wait, cancel = context.WithTimeout(ctx, collectAgain)
-		}
-		var e store.Event
-		e, err = w.Next(wait)
-		cancel()
-		switch {
-		case ctx.Err() != nil || errors.Is(err, store.ErrClosed):
-			return nil
-		case errors.Is(err, store.ErrTooOld):
-			err = restart()
-		case errors.Is(err, context.DeadlineExceeded):
-			err = nil
-		case err == nil && usesOther(byResource[e.Resource], &e):
-			stale[e.Object.GetNamespace()] = true
-		}
-	}
-	return err
+	return s.cfg.Store.Follow(ctx, store.All, store.Follower{
+		All: func() error {
+			return each(s.cfg.Store, resourceQuotas, "", func(q *corev1.ResourceQuota) error { stale[q.Namespace] = true; return nil })
+		},
+		See: func(e store.Event) bool {
+			if usesOther(byResource[e.Resource], &e) {
+				stale[e.Object.GetNamespace()] = true
+			}
+			return len(stale) > 0
+		},
+		Work:  func() bool { return s.putUsed(stale) },
+		Retry: tryAgain,
+	})
 }
 
 // usesOther tells whether a change may be one of what is used.

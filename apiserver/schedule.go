@@ -4,7 +4,6 @@ package apiserver
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -119,36 +118,21 @@ func waits(p *corev1.Pod, reason, message string) {
 // Schedule gives waiting Pods their node when it takes them, until ctx ends.
 func (s *Server) Schedule(ctx context.Context) error {
 	told := make(map[string]string) // what a waiting Pod was last told, by UID
-	w := s.cfg.Store.Watch(store.All, s.cfg.Store.Revision())
-	defer func() { w.Close() }()
-	look := true
-	for {
-		again := false
-		if look {
-			again = !s.placeAll(told)
-		}
-		wait, cancel := context.WithCancel(ctx)
-		if again {
-			wait, cancel = context.WithTimeout(ctx, collectAgain)
-		}
-		e, err := w.Next(wait)
-		cancel()
-		look = again
-		switch {
-		case ctx.Err() != nil || errors.Is(err, store.ErrClosed):
-			return nil
-		case errors.Is(err, store.ErrTooOld):
-			w.Close()
-			w, look = s.cfg.Store.Watch(store.All, s.cfg.Store.Revision()), true
-		case err == nil && e.Resource == "nodes":
-			look = true
-		case err == nil && e.Resource == "pods":
+	placed := false
+	return s.cfg.Store.Follow(ctx, store.All, store.Follower{
+		See: func(e store.Event) bool {
+			if !placed || e.Resource == "nodes" {
+				return true
+			}
 			p, ok := e.Object.(*corev1.Pod)
-			look = look || ok && p.Spec.NodeName == "" && (e.Type == store.Added || lifted(p, e.Previous))
-		case err != nil && !errors.Is(err, context.DeadlineExceeded):
-			return err
-		}
-	}
+			return ok && p.Spec.NodeName == "" && (e.Type == store.Added || lifted(p, e.Previous))
+		},
+		Work: func() bool {
+			placed = s.placeAll(told)
+			return placed
+		},
+		Retry: tryAgain,
+	})
 }
 
 // lifted tells whether a Pod had scheduling gates and has none any more.

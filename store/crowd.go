@@ -28,7 +28,7 @@ type crowd struct {
 func (s *Store) WatchBehind(resource string, after uint64) *Watcher {
 	w := s.newWatcher(resource, after)
 	w.behind = true
-	return s.follow(w)
+	return s.register(w)
 }
 
 // add notes a watcher that has to be woken.

@@ -58,15 +58,15 @@ type Watcher struct {
 
 // Watch starts after a revision, usually that of a List.
 func (s *Store) Watch(resource string, after uint64) *Watcher {
-	return s.follow(s.newWatcher(resource, after))
+	return s.register(s.newWatcher(resource, after))
 }
 
 func (s *Store) newWatcher(resource string, after uint64) *Watcher {
 	return &Watcher{store: s, resource: resource, after: after, wake: make(chan struct{}, 1), done: make(chan struct{})}
 }
 
-// follow has a watcher told of changes.
-func (s *Store) follow(w *Watcher) *Watcher {
+// register has a watcher told of changes.
+func (s *Store) register(w *Watcher) *Watcher {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.watchers[w] = struct{}{}

@@ -80,35 +80,17 @@ type snapshot struct {
 // change of something that matters: a node has few claims.
 func Run(ctx context.Context, cfg Config) error {
 	c := &controller{Config: cfg, told: make(map[types.UID]note), unbounded: make(map[types.UID]bool)}
-	w := c.Store.Watch(store.All, c.Store.Revision())
-	defer func() { w.Close() }()
-	for due, retry := true, false; ; {
-		if due {
+	return c.Store.Follow(ctx, store.All, store.Follower{
+		See: matters,
+		Work: func() bool {
 			err := c.sync(ctx)
-			if retry = err != nil; retry && !apierrors.IsConflict(err) && ctx.Err() == nil {
+			if err != nil && !apierrors.IsConflict(err) && ctx.Err() == nil {
 				c.Log.Warn("volumes of claims are not as they should be; it is tried again", "err", err)
 			}
-		}
-		wait, cancel := ctx, context.CancelFunc(func() {})
-		if retry {
-			wait, cancel = context.WithTimeout(ctx, again)
-		}
-		e, err := w.Next(wait)
-		cancel()
-		switch {
-		case ctx.Err() != nil || errors.Is(err, store.ErrClosed):
-			return nil
-		case errors.Is(err, store.ErrTooOld):
-			w.Close()
-			w, due = c.Store.Watch(store.All, c.Store.Revision()), true
-		case errors.Is(err, context.DeadlineExceeded):
-			due = true
-		case err != nil:
-			return err
-		default:
-			due = matters(e)
-		}
-	}
+			return err == nil
+		},
+		Retry: again,
+	})
 }
 
 // Settle does what is to be done now and returns: for an agent that comes to its end,

@@ -84,23 +84,15 @@ func with(have, more map[string]string) map[string]string {
 // Aggregate keeps the rules of aggregated ClusterRoles the sum of those that their
 // labels select, until ctx ends.
 func Aggregate(ctx context.Context, s *store.Store, log *slog.Logger) error {
-	w := s.Watch(ClusterRoles, s.Revision())
-	defer func() { w.Close() }()
-	for {
-		if err := aggregate(s); err != nil && !apierrors.IsConflict(err) {
-			log.Warn("cannot write the rules of an aggregated ClusterRole", "err", err)
-		}
-		_, err := w.Next(ctx)
-		switch {
-		case errors.Is(err, store.ErrTooOld):
-			w.Close()
-			w = s.Watch(ClusterRoles, s.Revision())
-		case ctx.Err() != nil || errors.Is(err, store.ErrClosed):
-			return nil
-		case err != nil:
-			return err
-		}
-	}
+	return s.Follow(ctx, ClusterRoles, store.Follower{
+		See: func(store.Event) bool { return true },
+		Work: func() bool {
+			if err := aggregate(s); err != nil && !apierrors.IsConflict(err) {
+				log.Warn("cannot write the rules of an aggregated ClusterRole", "err", err)
+			}
+			return true
+		},
+	})
 }
 
 // aggregate writes what has changed, from the parts to the sums of sums.

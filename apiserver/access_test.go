@@ -42,7 +42,13 @@ func (b *bench) put(resource string, o store.Object) {
 // as asks over the network, as the user whose token it is.
 func (b *bench) as(token, method, url string, header ...string) (int, string) {
 	b.t.Helper()
-	r := httptest.NewRequest(method, url, nil)
+	return b.sendAs(token, method, url, "", header...)
+}
+
+// sendAs is as with a body.
+func (b *bench) sendAs(token, method, url, body string, header ...string) (int, string) {
+	b.t.Helper()
+	r := httptest.NewRequest(method, url, strings.NewReader(body))
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
@@ -183,6 +189,31 @@ func TestRequestsNeedRights(t *testing.T) {
 	}
 	if code, body := b.as("token-root", "GET", "/api/v1/pods"); code != 200 {
 		t.Errorf("an administrator: %d %s", code, body)
+	}
+}
+
+// Who makes an object by an apply needs the right to create it.
+func TestCreatingNeedsItsRight(t *testing.T) {
+	b := newBench(t)
+	b.users("token-ann,ann,1")
+	b.space("default")
+	lease := rbacv1.PolicyRule{Verbs: []string{"update", "patch"}, APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}}
+	b.grant("ann", "default", lease)
+	const at = "/apis/coordination.k8s.io/v1/namespaces/default/leases/"
+	apply := func(name string) (int, string) {
+		return b.sendAs("token-ann", "PATCH", at+name+"?fieldManager=m", `{"apiVersion":"coordination.k8s.io/v1","kind":"Lease"}`, "Content-Type", "application/apply-patch+yaml")
+	}
+	for name, send := range map[string]func(string) (int, string){"apply": apply} {
+		if code, body := send(name); code != 403 || !strings.Contains(body, `User \"ann\" cannot create resource \"leases\"`) {
+			t.Errorf("%s: %d %s", name, code, body)
+		}
+	}
+	lease.Verbs = append(lease.Verbs, "create")
+	b.grant("ann", "", lease)
+	for name, send := range map[string]func(string) (int, string){"apply": apply} {
+		if code, body := send(name); code != 201 {
+			t.Errorf("%s, with the right: %d %s", name, code, body)
+		}
 	}
 }
 

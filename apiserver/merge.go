@@ -9,7 +9,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"time"
 	"unicode"
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
@@ -312,8 +311,8 @@ func (s *Server) apply(w http.ResponseWriter, r *http.Request, k *kind, req requ
 	if name := a.config.GetName(); name != "" && name != req.name {
 		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", name, req.name))
 	}
-	for try := 1; ; try++ {
-		err := s.modify(w, r, k, req, "", func(old store.Object) (store.Object, []string, error) {
+	change := func() error {
+		return s.modify(w, r, k, req, "", func(old store.Object) (store.Object, []string, error) {
 			o, err := a.onto(s, k, old, req.subresource)
 			if err != nil {
 				return nil, nil, err
@@ -321,26 +320,14 @@ func (s *Server) apply(w http.ResponseWriter, r *http.Request, k *kind, req requ
 			o.SetResourceVersion(a.config.GetResourceVersion())
 			return o, warnings, nil
 		})
-		if !apierrors.IsNotFound(err) || req.subresource != "" {
-			return err
-		}
-		err = s.applyNew(w, r, k, req, a, warnings)
-		if !apierrors.IsAlreadyExists(err) || try == conflictsMax {
-			return err
-		}
-		time.Sleep(time.Millisecond) // somebody else was faster
 	}
+	if req.subresource != "" {
+		return change()
+	}
+	return orNew(change, func() error { return s.applyNew(w, r, k, req, a, warnings) })
 }
 
 func (s *Server) applyNew(w http.ResponseWriter, r *http.Request, k *kind, req request, a *applied, warnings []string) error {
-	f, err := s.codecs.negotiate(r)
-	if err != nil {
-		return err
-	}
-	dry, err := dryRun(r.URL.Query()["dryRun"])
-	if err != nil {
-		return err
-	}
 	switch {
 	case a.config.GetUID() != "":
 		return apierrors.NewConflict(k.groupResource(), req.name, fmt.Errorf("uid mismatch: the provided object specified uid %s, and no existing object was found", a.config.GetUID()))
@@ -351,14 +338,5 @@ func (s *Server) applyNew(w http.ResponseWriter, r *http.Request, k *kind, req r
 	if err != nil {
 		return err
 	}
-	o.SetName(req.name)
-	if err := inNamespace(k, o, req); err != nil {
-		return err
-	}
-	more, err := s.createNamed(r, k, o, dry, "")
-	if err != nil {
-		return err
-	}
-	warn(w, append(warnings, more...))
-	return s.answerObject(w, r, k, f, http.StatusCreated, o)
+	return s.createAt(w, r, k, req, o, "", warnings)
 }

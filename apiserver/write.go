@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -177,6 +178,48 @@ func (s *Server) update(w http.ResponseWriter, r *http.Request, k *kind, req req
 	return s.modify(w, r, k, req, manager, func(store.Object) (store.Object, []string, error) {
 		return o.DeepCopyObject().(store.Object), warnings, nil
 	})
+}
+
+// orNew changes what is there or, when it is not, makes it; again, when others come
+// between.
+func orNew(change, create func() error) error {
+	for try := 1; ; try++ {
+		if err := change(); !apierrors.IsNotFound(err) {
+			return err
+		}
+		if err := create(); !apierrors.IsAlreadyExists(err) || try == conflictsMax {
+			return err
+		}
+		time.Sleep(time.Millisecond) // somebody else was faster
+	}
+}
+
+// createAt makes the object that a request names which is no POST: who sends it needs
+// the right to create, too. As for the manager, see createNamed.
+func (s *Server) createAt(w http.ResponseWriter, r *http.Request, k *kind, req request, o store.Object, manager string, warnings []string) error {
+	f, err := s.codecs.negotiate(r)
+	if err != nil {
+		return err
+	}
+	dry, err := dryRun(r.URL.Query()["dryRun"])
+	if err != nil {
+		return err
+	}
+	want := wanted(r, req, true)
+	want.Verb = "create"
+	if err := s.authorize(caller(r), want); err != nil {
+		return err
+	}
+	o.SetName(req.name)
+	if err := inNamespace(k, o, req); err != nil {
+		return err
+	}
+	more, err := s.createNamed(r, k, o, dry, manager)
+	if err != nil {
+		return err
+	}
+	warn(w, append(warnings, more...))
+	return s.answerObject(w, r, k, f, http.StatusCreated, o)
 }
 
 // modify replaces a stored object by what change makes of it, which may be the

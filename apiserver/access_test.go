@@ -192,7 +192,7 @@ func TestRequestsNeedRights(t *testing.T) {
 	}
 }
 
-// Who makes an object by an apply needs the right to create it.
+// Who makes an object by an update or by an apply needs the right to create it.
 func TestCreatingNeedsItsRight(t *testing.T) {
 	b := newBench(t)
 	b.users("token-ann,ann,1")
@@ -200,17 +200,20 @@ func TestCreatingNeedsItsRight(t *testing.T) {
 	lease := rbacv1.PolicyRule{Verbs: []string{"update", "patch"}, APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}}
 	b.grant("ann", "default", lease)
 	const at = "/apis/coordination.k8s.io/v1/namespaces/default/leases/"
+	put := func(name string) (int, string) {
+		return b.sendAs("token-ann", "PUT", at+name, `{"apiVersion":"coordination.k8s.io/v1","kind":"Lease"}`, "Content-Type", "application/json")
+	}
 	apply := func(name string) (int, string) {
 		return b.sendAs("token-ann", "PATCH", at+name+"?fieldManager=m", `{"apiVersion":"coordination.k8s.io/v1","kind":"Lease"}`, "Content-Type", "application/apply-patch+yaml")
 	}
-	for name, send := range map[string]func(string) (int, string){"apply": apply} {
+	for name, send := range map[string]func(string) (int, string){"put": put, "apply": apply} {
 		if code, body := send(name); code != 403 || !strings.Contains(body, `User \"ann\" cannot create resource \"leases\"`) {
 			t.Errorf("%s: %d %s", name, code, body)
 		}
 	}
 	lease.Verbs = append(lease.Verbs, "create")
 	b.grant("ann", "", lease)
-	for name, send := range map[string]func(string) (int, string){"apply": apply} {
+	for name, send := range map[string]func(string) (int, string){"put": put, "apply": apply} {
 		if code, body := send(name); code != 201 {
 			t.Errorf("%s, with the right: %d %s", name, code, body)
 		}

@@ -40,6 +40,9 @@ type kind struct {
 	measure func(ctx context.Context, namespace string) ([]store.Object, error)
 	// strategy is how the kind is written; nil when it is read only.
 	strategy *strategy
+	// makes says that an update of what is not there makes it, and versioned that an
+	// update must say of which version it is: as Kubernetes has it for the kind.
+	makes, versioned bool
 	// complete sets, before the strategy checks it, what a new object gets from others.
 	// It may be nil.
 	complete func(s *Server, r *http.Request, o store.Object) error

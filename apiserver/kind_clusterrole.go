@@ -19,7 +19,7 @@ import (
 func clusterRoleKind() *kind {
 	return declare[rbacv1.ClusterRole, rbacv1.ClusterRoleList](&kind{
 		group: rbacv1.GroupName, version: "v1", name: "clusterroles", singular: "clusterrole", kind: "ClusterRole",
-		namespaced: false, verbs: allVerbs, types: rbacv1.AddToScheme, admit: (*Server).admitRole,
+		namespaced: false, verbs: allVerbs, makes: true, types: rbacv1.AddToScheme, admit: (*Server).admitRole,
 		strategy: byRules(api.RulesOf(nil, upstream.Convert_v1_ClusterRole_To_rbac_ClusterRole,
 			func(r *rbac.ClusterRole) field.ErrorList {
 				return validation.ValidateClusterRole(r, validation.ClusterRoleValidationOptions{})

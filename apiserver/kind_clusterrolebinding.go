@@ -14,7 +14,7 @@ import (
 func clusterRoleBindingKind() *kind {
 	return declare[rbacv1.ClusterRoleBinding, rbacv1.ClusterRoleBindingList](&kind{
 		group: rbacv1.GroupName, version: "v1", name: "clusterrolebindings", singular: "clusterrolebinding", kind: "ClusterRoleBinding",
-		namespaced: false, verbs: allVerbs, types: rbacv1.AddToScheme, admit: (*Server).admitBinding,
+		namespaced: false, verbs: allVerbs, makes: true, types: rbacv1.AddToScheme, admit: (*Server).admitBinding,
 		strategy: byRules(api.RulesOf(upstream.SetObjectDefaults_ClusterRoleBinding, upstream.Convert_v1_ClusterRoleBinding_To_rbac_ClusterRoleBinding,
 			validation.ValidateClusterRoleBinding, validation.ValidateClusterRoleBindingUpdate), nil),
 		columns: bindingColumns("ClusterRoleBinding"),

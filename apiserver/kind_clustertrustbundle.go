@@ -21,7 +21,7 @@ import (
 func clusterTrustBundleKind() *kind {
 	return declare[certificatesv1beta1.ClusterTrustBundle, certificatesv1beta1.ClusterTrustBundleList](&kind{
 		group: certificatesv1beta1.GroupName, version: "v1beta1", name: "clustertrustbundles", singular: "clustertrustbundle", kind: "ClusterTrustBundle",
-		verbs: allVerbs, types: certificatesv1beta1.AddToScheme, admit: (*Server).admitTrustBundle,
+		verbs: allVerbs, versioned: true, types: certificatesv1beta1.AddToScheme, admit: (*Server).admitTrustBundle,
 		strategy: byRules(api.ClusterTrustBundleRules(), nil),
 		columns: []metav1.TableColumnDefinition{
 			column("Name", "string", 0, "Name of the ClusterTrustBundle."),

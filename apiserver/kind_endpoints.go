@@ -22,7 +22,7 @@ import (
 func endpointsKind() *kind {
 	return declare[corev1.Endpoints, corev1.EndpointsList](&kind{
 		version: "v1", name: "endpoints", singular: "endpoints", kind: "Endpoints", short: []string{"ep"},
-		namespaced: true, verbs: allVerbs, types: corev1.AddToScheme,
+		namespaced: true, verbs: allVerbs, makes: true, types: corev1.AddToScheme,
 		strategy: byRules(api.RulesOf(upstream.SetObjectDefaults_Endpoints, upstream.Convert_v1_Endpoints_To_core_Endpoints,
 			validation.ValidateEndpointsCreate, validation.ValidateEndpointsUpdate), nil),
 		columns: []metav1.TableColumnDefinition{

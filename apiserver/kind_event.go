@@ -18,7 +18,7 @@ import (
 func eventKind() *kind {
 	return &kind{
 		version: "v1", name: "events", singular: "event", kind: "Event", short: []string{"ev"},
-		namespaced: true, verbs: allVerbs,
+		namespaced: true, verbs: allVerbs, makes: true,
 		strategy: byRules(api.EventRules(), nil),
 		types:    corev1.AddToScheme,
 		object:   func() store.Object { return new(corev1.Event) },

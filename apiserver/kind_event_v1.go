@@ -22,7 +22,7 @@ func newEventKind() *kind {
 	old := eventKind()
 	return declare[eventsv1.Event, eventsv1.EventList](&kind{
 		group: eventsv1.GroupName, version: "v1", name: old.name, singular: old.singular, kind: old.kind, short: old.short,
-		namespaced: true, verbs: allVerbs, types: eventsv1.AddToScheme, columns: old.columns,
+		namespaced: true, verbs: allVerbs, makes: true, types: eventsv1.AddToScheme, columns: old.columns,
 		view: &view{
 			stored:   old.object,
 			fromCore: func(o store.Object) store.Object { return newEvent(o.(*corev1.Event)) },

@@ -16,7 +16,7 @@ import (
 func leaseKind() *kind {
 	return declare[coordinationv1.Lease, coordinationv1.LeaseList](&kind{
 		group: coordinationv1.GroupName, version: "v1", name: "leases", singular: "lease", kind: "Lease",
-		namespaced: true, verbs: allVerbs, types: coordinationv1.AddToScheme,
+		namespaced: true, verbs: allVerbs, makes: true, versioned: true, types: coordinationv1.AddToScheme,
 		strategy: byRules(api.RulesOf(nil, upstream.Convert_v1_Lease_To_coordination_Lease, validation.ValidateLease, validation.ValidateLeaseUpdate), nil),
 		columns: []metav1.TableColumnDefinition{
 			column("Name", "string", 0, "Name of the Lease."),

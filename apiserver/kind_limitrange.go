@@ -19,7 +19,7 @@ import (
 func limitRangeKind() *kind {
 	return declare[corev1.LimitRange, corev1.LimitRangeList](&kind{
 		version: "v1", name: "limitranges", singular: "limitrange", kind: "LimitRange", short: []string{"limits"},
-		namespaced: true, verbs: allVerbs, types: corev1.AddToScheme,
+		namespaced: true, verbs: allVerbs, makes: true, types: corev1.AddToScheme,
 		strategy: byRules(api.RulesOf(upstream.SetObjectDefaults_LimitRange, upstream.Convert_v1_LimitRange_To_core_LimitRange,
 			validation.ValidateLimitRange, func(l, _ *core.LimitRange) field.ErrorList { return validation.ValidateLimitRange(l) }), nil),
 		columns: []metav1.TableColumnDefinition{

@@ -17,7 +17,7 @@ import (
 func roleKind() *kind {
 	return declare[rbacv1.Role, rbacv1.RoleList](&kind{
 		group: rbacv1.GroupName, version: "v1", name: "roles", singular: "role", kind: "Role",
-		namespaced: true, verbs: allVerbs, types: rbacv1.AddToScheme, admit: (*Server).admitRole,
+		namespaced: true, verbs: allVerbs, makes: true, types: rbacv1.AddToScheme, admit: (*Server).admitRole,
 		strategy: byRules(api.RulesOf(nil, upstream.Convert_v1_Role_To_rbac_Role, validation.ValidateRole, validation.ValidateRoleUpdate), nil),
 		columns: []metav1.TableColumnDefinition{
 			column("Name", "string", 0, "Name of the Role."),

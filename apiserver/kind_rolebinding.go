@@ -17,7 +17,7 @@ import (
 func roleBindingKind() *kind {
 	return declare[rbacv1.RoleBinding, rbacv1.RoleBindingList](&kind{
 		group: rbacv1.GroupName, version: "v1", name: "rolebindings", singular: "rolebinding", kind: "RoleBinding",
-		namespaced: true, verbs: allVerbs, types: rbacv1.AddToScheme, admit: (*Server).admitBinding,
+		namespaced: true, verbs: allVerbs, makes: true, types: rbacv1.AddToScheme, admit: (*Server).admitBinding,
 		strategy: byRules(api.RulesOf(upstream.SetObjectDefaults_RoleBinding, upstream.Convert_v1_RoleBinding_To_rbac_RoleBinding,
 			validation.ValidateRoleBinding, validation.ValidateRoleBindingUpdate), nil),
 		columns: bindingColumns("RoleBinding"),

@@ -15,7 +15,7 @@ import (
 func runtimeClassKind() *kind {
 	return declare[nodev1.RuntimeClass, nodev1.RuntimeClassList](&kind{
 		group: nodev1.GroupName, version: "v1", name: "runtimeclasses", singular: "runtimeclass", kind: "RuntimeClass",
-		verbs: allVerbs, types: nodev1.AddToScheme,
+		verbs: allVerbs, makes: true, versioned: true, types: nodev1.AddToScheme,
 		strategy: byRules(api.RulesOf(nil, upstream.Convert_v1_RuntimeClass_To_node_RuntimeClass,
 			validation.ValidateRuntimeClass, validation.ValidateRuntimeClassUpdate), nil),
 		columns: []metav1.TableColumnDefinition{

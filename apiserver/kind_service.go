@@ -27,7 +27,7 @@ const serviceWarning = "spec: nothing on this node's network leads to a Service,
 func serviceKind() *kind {
 	k := declare[corev1.Service, corev1.ServiceList](&kind{
 		version: "v1", name: "services", singular: "service", kind: "Service", short: []string{"svc"}, categories: []string{"all"},
-		namespaced: true, verbs: allVerbs, types: corev1.AddToScheme,
+		namespaced: true, verbs: allVerbs, makes: true, types: corev1.AddToScheme,
 		strategy: byRules(api.RulesOf(upstream.SetObjectDefaults_Service, upstream.Convert_v1_Service_To_core_Service,
 			validation.ValidateServiceCreate, validation.ValidateServiceUpdate), func(o, old store.Object) {
 			s := o.(*corev1.Service)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"path"
 	"strings"
 	"testing"
 	"time"
@@ -91,6 +92,47 @@ func TestEveryKindIsServed(t *testing.T) {
 		if code, _, body := b.do("DELETE", path+"/x", ""); code != 200 {
 			t.Errorf("%s: delete: %d %s", path, code, body)
 		}
+	}
+}
+
+// Kubernetes has kinds that an update makes when they are not there, and kinds whose
+// updates must name a version: AllowCreateOnUpdate and AllowUnconditionalUpdate of its
+// strategies.
+func TestUpdatesByKind(t *testing.T) {
+	b := newBench(t)
+	b.space("default")
+	const about = `"involvedObject":{"kind":"Pod","namespace":"default","name":"p"}`
+	all := samples(t)
+	all["/api/v1/namespaces/default/events"] = [2]string{`{"apiVersion":"v1","kind":"Event","metadata":{"name":"x"},` + about + `}`}
+	all["/apis/events.k8s.io/v1/namespaces/default/events"] = [2]string{`{"apiVersion":"events.k8s.io/v1","kind":"Event","metadata":{"name":"x"},
+		"eventTime":"2026-01-01T00:00:00.000000Z","reportingController":"example.com/c","reportingInstance":"i","action":"Do","reason":"Done","type":"Normal",
+		"regarding":{"kind":"Pod","namespace":"default","name":"p"}}`}
+	makes := map[string]bool{"clusterroles": true, "clusterrolebindings": true, "roles": true, "rolebindings": true, "leases": true,
+		"limitranges": true, "events": true, "services": true, "endpoints": true, "runtimeclasses": true}
+	versioned := map[string]bool{"leases": true, "runtimeclasses": true, "clustertrustbundles": true}
+	for at, sample := range all {
+		send := func(method, url, body string, want int, text string) {
+			t.Helper()
+			if code, _, answer := b.do(method, url, body, "Content-Type", "application/json"); code != want || !strings.Contains(answer, text) {
+				t.Errorf("%s %s: %d %s, not %d %s", method, url, code, answer, want, text)
+			}
+		}
+		name := path.Base(at)
+		if makes[name] {
+			send("PUT", at+"/x", strings.Replace(sample[0], `"name":"x"`, `"name":"x","uid":"u"`, 1), 409, "Precondition failed: UID in precondition: u, UID in object meta: ")
+			send("PUT", at+"/x?dryRun=All", sample[0], 201, `"uid"`)
+			send("GET", at+"/x", "", 404, "")
+			send("PUT", at+"/x", strings.Replace(sample[0], `"name":"x"`, `"name":"x","resourceVersion":"1"`, 1), 201, `"uid"`)
+		} else {
+			send("PUT", at+"/x", sample[0], 404, `"reason":"NotFound"`)
+			send("POST", at, sample[0], 201, "")
+		}
+		if versioned[name] {
+			send("PUT", at+"/x", sample[0], 422, `\"x\" is invalid: metadata.resourceVersion: Invalid value: 0: must be specified for an update`)
+		} else {
+			send("PUT", at+"/x", sample[0], 200, "")
+		}
+		send("DELETE", at+"/x", "", 200, "")
 	}
 }
 

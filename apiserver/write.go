@@ -11,8 +11,10 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilrand "k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/minikubelet/minikubelet/store"
 )
@@ -175,8 +177,25 @@ func (s *Server) update(w http.ResponseWriter, r *http.Request, k *kind, req req
 	if err != nil {
 		return err
 	}
-	return s.modify(w, r, k, req, manager, func(store.Object) (store.Object, []string, error) {
-		return o.DeepCopyObject().(store.Object), warnings, nil
+	replace := func() error {
+		return s.modify(w, r, k, req, manager, func(store.Object) (store.Object, []string, error) {
+			if k.versioned && o.GetResourceVersion() == "" {
+				return nil, nil, apierrors.NewInvalid(schema.GroupKind{Group: k.group, Kind: k.name}, req.name, field.ErrorList{
+					field.Invalid(field.NewPath("metadata", "resourceVersion"), 0, "must be specified for an update")})
+			}
+			return o.DeepCopyObject().(store.Object), warnings, nil
+		})
+	}
+	if !k.makes {
+		return replace()
+	}
+	return orNew(replace, func() error {
+		if uid := o.GetUID(); uid != "" {
+			return conflict(k, o, precondition("UID", uid, ""))
+		}
+		out := o.DeepCopyObject().(store.Object)
+		out.SetResourceVersion("") // as in Kubernetes, the version of what is gone does not matter
+		return s.createAt(w, r, k, req, out, manager, warnings)
 	})
 }
 

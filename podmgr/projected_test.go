@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -63,7 +64,7 @@ func TestFilesOfVolumes(t *testing.T) {
 			pod.Spec.SecurityContext = &corev1.PodSecurityContext{FSGroup: &group}
 			pod.Spec.Containers = []corev1.Container{{Name: "c", Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{"cpu": resource.MustParse("1500m")}}}}
 			p := projector{facts: &NodeFacts{Allocatable: corev1.ResourceList{"memory": resource.MustParse("1Ki")}}, objects: someObjects(), pod: pod,
-				tokens: &podTokens{maker: &fakeTokens{life: time.Hour}, due: func(string) {}}}
+				tokens: newPodTokens(&fakeTokens{life: time.Hour}, func(string) {})}
 			defer p.tokens.stop()
 			files, err := p.files(context.Background(), &v)
 			if got := show(files, err); got != tt.want {
@@ -108,7 +109,7 @@ func TestImmutableObjectsAreTold(t *testing.T) {
 // is written again.
 func TestTokensAreKeptAndReplaced(t *testing.T) {
 	maker, due := &fakeTokens{life: time.Hour}, make(chan string, 1)
-	tokens := &podTokens{maker: maker, due: func(v string) { due <- v }}
+	tokens := newPodTokens(maker, func(v string) { due <- v })
 	defer tokens.stop()
 	pod, key := &corev1.Pod{}, tokenKey{"v", "", 3600}
 	for range 3 {
@@ -145,7 +146,7 @@ func TestTokensAreKeptAndReplaced(t *testing.T) {
 func TestTokensWhenNoneCanBeMade(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		maker, due := &fakeTokens{life: 10 * time.Minute}, make(chan time.Time, 100)
-		tokens := &podTokens{maker: maker, due: func(string) { due <- time.Now() }}
+		tokens := newPodTokens(maker, func(string) { due <- time.Now() })
 		defer tokens.stop()
 		began, key := time.Now(), tokenKey{"v", "", 600}
 		get := func() (string, error) { return tokens.get(t.Context(), &corev1.Pod{}, key) }
@@ -171,6 +172,34 @@ func TestTokensWhenNoneCanBeMade(t *testing.T) {
 			t.Errorf("the new one is replaced after %v", when)
 		}
 	})
+}
+
+// TestTokensWhenTheClockIsSet: a token that has expired by the new time is replaced soon,
+// however long it seemed good before.
+func TestTokensWhenTheClockIsSet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		maker, due := &fakeTokens{life: 24 * time.Hour}, make(chan time.Time, 1)
+		tokens := newPodTokens(maker, func(string) { due <- time.Now() })
+		defer tokens.stop()
+		var ahead atomic.Int64
+		tokens.now = func() time.Time { return timeOfDay().Add(time.Duration(ahead.Load())) }
+		began, key := time.Now(), tokenKey{"v", "", 24 * 3600}
+		first, err := tokens.get(t.Context(), &corev1.Pod{}, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		ahead.Store(int64(365 * 24 * time.Hour))
+		if when := (<-due).Sub(began); when > tokensLook {
+			t.Errorf("asked for after %v", when)
+		}
+		if text, err := tokens.get(t.Context(), &corev1.Pod{}, key); err != nil || text == first {
+			t.Errorf("still %s, %v", text, err)
+		}
+	})
+	if now := timeOfDay(); now != now.Round(0) {
+		t.Errorf("%v does not follow the clock", now)
+	}
 }
 
 func TestTokenLife(t *testing.T) {

@@ -33,6 +33,10 @@ const (
 // as the kubelet looks at each Pod about once in a minute.
 const again = time.Minute
 
+// tokensLook is the longest time for which a token is taken for good without a look at the
+// clock, which may be set meanwhile, or stand still for timers while the machine sleeps.
+const tokensLook = 10 * time.Minute
+
 // defaultTokenSeconds is the API's default of expirationSeconds.
 const defaultTokenSeconds = 3600
 
@@ -42,6 +46,8 @@ type podTokens struct {
 	maker Tokens
 	// due is told that a volume needs a new token.
 	due func(volume string)
+	// now is the time of day, by which whoever is shown a token judges it.
+	now func() time.Time
 
 	mu   sync.Mutex
 	made map[tokenKey]*podToken
@@ -60,49 +66,63 @@ type podToken struct {
 	timer   *time.Timer
 }
 
+func newPodTokens(maker Tokens, due func(volume string)) *podTokens {
+	return &podTokens{maker: maker, due: due, now: timeOfDay, made: make(map[tokenKey]*podToken)}
+}
+
+// timeOfDay goes with the clock when that is set, as time.Now does not when it is compared.
+func timeOfDay() time.Time { return time.Now().Round(0) }
+
 // get is a token that is not due, made now if need be. While none can be made, the old
 // one serves to its end, as with the kubelet.
 func (t *podTokens) get(ctx context.Context, pod *corev1.Pod, key tokenKey) (string, error) {
+	began := t.now()
 	t.mu.Lock()
-	if have := t.made[key]; have != nil && time.Now().Before(have.until) {
-		t.mu.Unlock()
-		return have.text, nil
-	}
-	t.mu.Unlock()
-	began := time.Now()
-	text, expires, err := t.maker.Token(ctx, pod, key.audience, key.seconds)
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	old := t.made[key]
-	if old != nil {
-		old.timer.Stop()
-	}
-	if err != nil {
-		if old == nil {
-			return "", err
-		}
-		old.timer = t.later(again, key.volume)
-		if !began.Before(old.expires) {
-			return "", err
-		}
+	t.mu.Unlock()
+	if old != nil && began.Before(old.until) {
 		return old.text, nil
 	}
-	wait := tokenLife(expires.Sub(began))
-	made := &podToken{text: text, until: began.Add(wait), expires: expires, timer: t.later(wait, key.volume)}
-	if t.made == nil {
-		t.made = make(map[tokenKey]*podToken)
+	text, expires, err := t.maker.Token(ctx, pod, key.audience, key.seconds)
+	switch {
+	case err != nil && old != nil && began.Before(old.expires):
+		return old.text, nil
+	case err != nil:
+		return "", err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.over {
+		return text, nil
+	}
+	made := &podToken{text: text, until: began.Add(tokenLife(expires.Sub(began))), expires: expires}
+	if before := t.made[key]; before != nil {
+		before.timer.Stop()
 	}
 	t.made[key] = made
+	t.watch(key, made)
 	return text, nil
 }
 
-// later has a volume's tokens asked for again; t.mu is held.
-func (t *podTokens) later(wait time.Duration, volume string) *time.Timer {
-	timer := time.AfterFunc(wait, func() { t.due(volume) })
-	if t.over {
-		timer.Stop()
+// watch tells when a token is due, and again and again until there is another one in its
+// place; t.mu is held.
+func (t *podTokens) watch(key tokenKey, made *podToken) {
+	wait := min(made.until.Sub(t.now()), tokensLook)
+	if wait <= 0 { // it was told
+		wait = again
 	}
-	return timer
+	made.timer = time.AfterFunc(wait, func() {
+		t.mu.Lock()
+		current := !t.over && t.made[key] == made
+		due := current && !t.now().Before(made.until)
+		if current {
+			t.watch(key, made)
+		}
+		t.mu.Unlock()
+		if due {
+			t.due(key.volume)
+		}
+	})
 }
 
 // tokenLife is how long a token is used.

@@ -99,7 +99,7 @@ func newWorker(m *Manager, pod *corev1.Pod) *worker {
 	w.hasVolumes = err == nil
 	w.sources.refs = referencesOf(pod)
 	if m.cfg.Tokens != nil {
-		w.tokens = &podTokens{maker: m.cfg.Tokens, due: func(volume string) { w.rewrite([]string{volume}) }}
+		w.tokens = newPodTokens(m.cfg.Tokens, func(volume string) { w.rewrite([]string{volume}) })
 	}
 	w.status = newStatusWriter(m.cfg.Store, pod, w.log)
 	return w

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -92,17 +94,30 @@ func (r *IDRanges) Take(uid string) (specs.LinuxIDMapping, error) {
 
 // taken are the ranges that Pods have, by UID.
 func (r *IDRanges) taken() (map[string]specs.LinuxIDMapping, error) {
-	paths, err := filepath.Glob(filepath.Join(r.dir, "*", userPrefix+"*"))
-	if err != nil {
+	pods, err := os.ReadDir(r.dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	taken := make(map[string]specs.LinuxIDMapping, len(paths))
-	for _, path := range paths {
-		var ids specs.LinuxIDMapping
-		if n, err := fmt.Sscanf(filepath.Base(path), userPrefix+"%d-%d", &ids.HostID, &ids.Size); n != 2 || err != nil {
-			return nil, fmt.Errorf("%s is not the name of a pinned user namespace", path)
+	taken := make(map[string]specs.LinuxIDMapping, len(pods))
+	for _, pod := range pods {
+		if !pod.IsDir() {
+			continue
 		}
-		taken[filepath.Base(filepath.Dir(path))] = ids
+		dir := filepath.Join(r.dir, pod.Name())
+		pins, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // one that ends right now has none
+			return nil, err
+		}
+		for _, pin := range pins {
+			if !strings.HasPrefix(pin.Name(), userPrefix) {
+				continue
+			}
+			var ids specs.LinuxIDMapping
+			if n, err := fmt.Sscanf(pin.Name(), userPrefix+"%d-%d", &ids.HostID, &ids.Size); n != 2 || err != nil {
+				return nil, fmt.Errorf("%s is not the name of a pinned user namespace", filepath.Join(dir, pin.Name()))
+			}
+			taken[pod.Name()] = ids
+		}
 	}
 	return taken, nil
 }

@@ -14,7 +14,7 @@ import (
 )
 
 func TestIDRanges(t *testing.T) {
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "[a]*") // a name like a pattern
 	newRanges := func() *IDRanges {
 		r, err := NewIDRanges(dir, 1<<16, 8<<16, 1<<16)
 		if err != nil {

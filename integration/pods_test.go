@@ -3,6 +3,10 @@
 package integration
 
 import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -192,17 +196,33 @@ func containerID(pod *corev1.Pod, container string) string {
 
 // pids are the processes in a cgroup of the Pod, the oldest first.
 func (n *node) pids(pod corev1.Pod, id string) []int {
-	var pids []int
+	began := make(map[int]int)
 	for _, dir := range n.cgroupDirs(pod, id) {
 		data, _ := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
 		for _, field := range strings.Fields(string(data)) {
-			if pid, err := strconv.Atoi(field); err == nil && !slices.Contains(pids, pid) {
-				pids = append(pids, pid)
+			pid, err := strconv.Atoi(field)
+			if err != nil {
+				continue
+			}
+			if ticks, there := startedAt(pid); there {
+				began[pid] = ticks
 			}
 		}
 	}
-	slices.Sort(pids)
-	return pids
+	return slices.SortedFunc(maps.Keys(began), func(a, b int) int { return cmp.Or(began[a]-began[b], a-b) })
+}
+
+// startedAt is when a process was started, in ticks of the machine's time. Its ID does
+// not tell: after the highest one, the lowest are given again.
+func startedAt(pid int) (ticks int, there bool) {
+	const startTime = 22 - 3 // of proc(5); the state is the first field behind the name
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
+	if err != nil || len(fields) <= startTime {
+		return 0, false
+	}
+	ticks, err = strconv.Atoi(fields[startTime])
+	return ticks, err == nil
 }
 
 // killContainer kills the first process of a container from outside.

@@ -22,6 +22,8 @@ type direct struct {
 	to netip.AddrPort
 	// talked: there is or was a connection.
 	talked bool
+	// broken is what receive failed with: a socket tells its error once.
+	broken error
 
 	mu sync.Mutex
 	// file is what polls, once that is needed; deadline is for it.
@@ -67,7 +69,8 @@ func (d *direct) send(p []byte) (int, error) {
 	return n, d.failure("write", err)
 }
 
-// receive reads what has come; more may come unless the error is io.EOF.
+// receive reads what has come; more may come unless there is an error, which Read and
+// Write repeat. The end is io.EOF.
 func (d *direct) receive(p []byte) (n int, err error) {
 	for n < len(p) && err == nil {
 		var more int
@@ -76,20 +79,29 @@ func (d *direct) receive(p []byte) (n int, err error) {
 			err = io.EOF
 		}
 	}
-	if later(err) {
+	switch {
+	case later(err):
 		err = nil
+	case err != io.EOF:
+		d.broken = d.failure("read", err)
 	}
 	return n, err
 }
 
 // Write and Read are those of a net.Conn.
 func (d *direct) Write(p []byte) (int, error) {
+	if d.broken != nil {
+		return 0, d.broken
+	}
 	n, err := d.poll().Write(p)
 	d.talked = d.talked || err == nil
 	return n, d.failure("write", err)
 }
 
 func (d *direct) Read(p []byte) (int, error) {
+	if d.broken != nil {
+		return 0, d.broken
+	}
 	n, err := d.poll().Read(p)
 	if err == io.EOF {
 		return n, err

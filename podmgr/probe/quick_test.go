@@ -111,6 +111,51 @@ func TestTCPIsSeen(t *testing.T) {
 	}
 }
 
+// TestBrokenOff: what a server said before it broke the connection counts, and that it
+// did is told, although the socket has told it to Look.
+func TestBrokenOff(t *testing.T) {
+	for answer, want := range map[string]string{
+		"":                    "read: connection reset by peer",
+		"HTTP/1.1 200 OK\r\n": "read: connection reset by peer",
+		"HTTP/1.1 500 No\r\nContent-Length:0\r\n\r\n": "HTTP probe failed with statuscode: 500",
+	} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		broken := make(chan error, 1)
+		go func() {
+			conn, err := l.Accept()
+			if err == nil {
+				_, err = http.ReadRequest(bufio.NewReader(conn))
+			}
+			if err == nil {
+				_, err = io.WriteString(conn, answer)
+			}
+			if err == nil {
+				err = conn.(*net.TCPConn).SetLinger(0)
+			}
+			if err == nil {
+				err = conn.Close()
+			}
+			broken <- err
+		}()
+		q := New().Quick(&corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/", Port: intstr.FromInt(l.Addr().(*net.TCPAddr).Port)}}},
+			Target{IP: "127.0.0.1"})
+		q.Begin()
+		if err := <-broken; err != nil {
+			t.Fatal(err)
+		}
+		if outcome, over := q.Look(); over {
+			t.Errorf("%q: %+v", answer, outcome)
+		}
+		if outcome, err := q.Finish(t.Context()); err != nil || outcome.Result != Failure || !strings.HasSuffix(outcome.Output, want) {
+			t.Errorf("%q: %+v, %v", answer, outcome, err)
+		}
+		_ = l.Close()
+	}
+}
+
 func TestNotQuick(t *testing.T) {
 	port := intstr.FromInt(80)
 	for name, h := range map[string]corev1.ProbeHandler{

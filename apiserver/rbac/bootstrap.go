@@ -5,6 +5,7 @@ package rbac
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -87,22 +88,28 @@ func Aggregate(ctx context.Context, s *store.Store, log *slog.Logger) error {
 	return s.Follow(ctx, ClusterRoles, store.Follower{
 		See: func(store.Event) bool { return true },
 		Work: func() bool {
-			if err := aggregate(s); err != nil && !apierrors.IsConflict(err) {
-				log.Warn("cannot write the rules of an aggregated ClusterRole", "err", err)
+			if err := aggregate(s); err != nil {
+				log.Warn("the rules of aggregated ClusterRoles are not what they should be", "err", err)
 			}
 			return true
 		},
 	})
 }
 
-// aggregate writes what has changed, from the parts to the sums of sums.
+// aggregate writes what has changed, from the parts to the sums of sums. A role that
+// cannot be read, summed up or written keeps no other from it.
 func aggregate(s *store.Store) error {
 	for {
 		var all []*rbacv1.ClusterRole
+		var errs []error
 		if _, err := s.List(ClusterRoles, "", func(data store.Data) error {
 			r := new(rbacv1.ClusterRole)
-			all = append(all, r)
-			return data.Into(r)
+			if err := data.Into(r); err != nil {
+				errs = append(errs, fmt.Errorf("a ClusterRole: %w", err))
+			} else {
+				all = append(all, r)
+			}
+			return nil
 		}); err != nil {
 			return err
 		}
@@ -112,19 +119,22 @@ func aggregate(s *store.Store) error {
 				continue
 			}
 			sum, err := sumOf(r, all)
-			if err != nil {
-				return err
-			}
-			if same(sum, r.Rules) {
+			if err == nil && same(sum, r.Rules) {
 				continue
 			}
-			r.Rules, written = sum, true
-			if err := s.Update(ClusterRoles, r); err != nil {
-				return err
+			if err == nil {
+				r.Rules = sum
+				err = s.Update(ClusterRoles, r)
+			}
+			switch {
+			case err == nil:
+				written = true
+			case !apierrors.IsConflict(err): // else its event is on its way
+				errs = append(errs, fmt.Errorf("ClusterRole %s: %w", r.Name, err))
 			}
 		}
 		if !written {
-			return nil
+			return errors.Join(errs...)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	bolt "go.etcd.io/bbolt"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -239,5 +240,37 @@ func TestAggregation(t *testing.T) {
 		if _, err := w.Next(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestUnreadableRoleBlocksNoOther damages a role in the file.
+func TestUnreadableRoleBlocksNoOther(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.db")
+	s, err := store.Open(path)
+	must(t, err)
+	must(t, Bootstrap(s))
+	must(t, s.Create(ClusterRoles, role("broken")))
+	must(t, s.Create(ClusterRoles, labelled(role("mine", on([]string{"get"}, in("example.org"), "things")), "view")))
+	must(t, s.Close())
+	db, err := bolt.Open(path, 0o600, nil)
+	must(t, err)
+	must(t, db.Update(func(tx *bolt.Tx) error {
+		return tx.ForEach(func(_ []byte, b *bolt.Bucket) error {
+			roles := b.Bucket([]byte(ClusterRoles))
+			if roles == nil || roles.Get([]byte("/broken")) == nil {
+				return nil
+			}
+			return roles.Put([]byte("/broken"), []byte("{"))
+		})
+	}))
+	must(t, db.Close())
+	s, err = store.Open(path)
+	must(t, err)
+	defer s.Close()
+	if err := aggregate(s); err == nil {
+		t.Error("nobody hears of the damaged role")
+	}
+	if !slices.ContainsFunc(clusterRole(t, s, "view").Rules, func(r rbacv1.PolicyRule) bool { return slices.Contains(r.Resources, "things") }) {
+		t.Error("view lacks a rule that is labelled for it")
 	}
 }

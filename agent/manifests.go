@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -40,6 +41,11 @@ const (
 // copies write in several steps.
 const settle = 20 * time.Millisecond
 
+// readAgain is how long a file that cannot be read waits for the next try. Nothing
+// tells when what keeps it is over: files that are open, a disk, the target of a link.
+// It is the kubelet's --file-check-frequency.
+const readAgain = 20 * time.Second
+
 // manifests keeps the store's Pods, and what they use, as the files of a directory say. A broken file
 // changes nothing: its last good version, or what the store has of it, stays.
 type manifests struct {
@@ -53,6 +59,9 @@ type manifests struct {
 	good   map[string]manifestFile // last good version by path
 	told   map[string]string       // what was last reported by path, to tell it once
 	broken map[string]bool
+
+	readAgain  time.Duration
+	unreadable bool // there is a file that could not be read
 }
 
 // manifestFile is what a file said when it was last readable.
@@ -73,7 +82,7 @@ type fileState struct {
 func newManifests(dir, node string, s *store.Store, anew func(*corev1.Pod) bool, log *slog.Logger) *manifests {
 	return &manifests{
 		dir: dir, node: node, store: s, anew: anew, log: log,
-		good: make(map[string]manifestFile), told: make(map[string]string), broken: make(map[string]bool),
+		good: make(map[string]manifestFile), told: make(map[string]string), broken: make(map[string]bool), readAgain: readAgain,
 	}
 }
 
@@ -108,9 +117,12 @@ func (m *manifests) run(ctx context.Context) error {
 			if err == nil {
 				err = m.look()
 			}
-			if err != nil {
+			switch {
+			case err != nil:
 				m.log.Error("cannot bring the manifests into the store; it is tried again", "err", err)
 				quiet.Reset(time.Second)
+			case m.unreadable:
+				quiet.Reset(m.readAgain)
 			}
 		}
 	}
@@ -169,6 +181,7 @@ func (m *manifests) read() error {
 	if err != nil {
 		return fmt.Errorf("manifest directory: %w", err)
 	}
+	m.unreadable = false
 	there := make(map[string]bool)
 	for _, entry := range list {
 		if entry.IsDir() || !isManifest(entry.Name()) {
@@ -195,12 +208,14 @@ func (m *manifests) read() error {
 func (m *manifests) readFile(path string) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // the open of a named pipe would wait for its writer
 	if err != nil {
+		m.unreadable = true
 		m.tell(path, err.Error())
 		return
 	}
 	defer f.Close()
 	var stat unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &stat); err != nil {
+		m.unreadable = true
 		m.tell(path, fmt.Sprintf("%s: %v", path, err))
 		return
 	}
@@ -212,7 +227,11 @@ func (m *manifests) readFile(path string) {
 	if old, ok := m.good[path]; ok && !m.broken[path] && old.state == state {
 		return
 	}
-	loaded := api.Load(path, f, m.node)
+	text := &noted{Reader: f}
+	loaded := api.Load(path, text, m.node)
+	if text.failed {
+		m.unreadable = true
+	}
 	for _, warning := range loaded.Warnings {
 		m.log.Warn(warning.Error())
 	}
@@ -247,6 +266,18 @@ func (m *manifests) tell(path, what string) {
 	for line := range strings.SplitSeq(what, "\n") {
 		m.log.Error("manifest not used; what ran before goes on", "problem", line)
 	}
+}
+
+// noted notes whether reading failed.
+type noted struct {
+	io.Reader
+	failed bool
+}
+
+func (n *noted) Read(p []byte) (int, error) {
+	c, err := n.Reader.Read(p)
+	n.failed = n.failed || err != nil && err != io.EOF
+	return c, err
 }
 
 // staticPod gives a manifest's Pod the name, UID and annotations by which the

@@ -4,11 +4,14 @@ package agent
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/iotest"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -117,4 +120,55 @@ func TestManifestDirectoryMadeAnewIsFollowed(t *testing.T) {
 		t.Fatal(err)
 	}
 	next(store.Modified)
+}
+
+// TestUnreadableManifestIsTriedAgain has a file become readable without an event, when
+// the directory has been looked at.
+func TestUnreadableManifestIsTriedAgain(t *testing.T) {
+	b := newFileBench(t)
+	b.m.readAgain = time.Millisecond
+	target := filepath.Join(t.TempDir(), "a.yaml")
+	other := strings.ReplaceAll(configMap("x"), "name: c", "name: other")
+	for _, err := range []error{
+		os.Symlink(target, filepath.Join(b.dir, "a.yaml")),
+		os.WriteFile(target+".new", []byte(configMap("x")), 0o600),
+		os.WriteFile(filepath.Join(b.dir, "b.yaml"), []byte(other), 0o600),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	watch := b.s.Watch("configmaps", b.s.Revision())
+	defer watch.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- b.m.run(ctx) }()
+	next := func(want string) {
+		t.Helper()
+		if e, err := watch.Next(t.Context()); err != nil || e.Object.GetName() != want {
+			t.Fatalf("%v, %v, want %s", e, err, want)
+		}
+	}
+	next("other")
+	if err := os.Rename(target+".new", target); err != nil {
+		t.Fatal(err)
+	}
+	next("c")
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if b.m.unreadable {
+		t.Error("it is still unreadable")
+	}
+}
+
+func TestFailedReadIsNoted(t *testing.T) {
+	for want, r := range map[bool]io.Reader{false: strings.NewReader("x"), true: iotest.ErrReader(unix.EIO)} {
+		n := &noted{Reader: r}
+		_, _ = io.ReadAll(n) // it is about what is noted
+		if n.failed != want {
+			t.Errorf("noted: %v, want %v", n.failed, want)
+		}
+	}
 }

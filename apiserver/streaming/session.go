@@ -27,6 +27,8 @@ const (
 	lingerTime = 10 * time.Second
 	// messageMax is the largest piece of output that is sent as one message, in bytes.
 	messageMax = 32 << 10
+	// sizeMax bounds the JSON of a terminal's size, in bytes.
+	sizeMax = 1 << 10
 )
 
 // Wanted are the streams that a request asks for.
@@ -141,12 +143,16 @@ func (s *sizes) put(size Size) {
 
 func (s *sizes) close() { s.once.Do(func() { close(s.ch) }) }
 
-// read takes sizes as JSON from a stream until its end.
+// read takes sizes as JSON from a stream until its end, or until something else comes,
+// or something too long. It drops the rest: streams that nobody reads hold up others.
 func (s *sizes) read(r io.Reader) {
-	decoder := json.NewDecoder(r)
+	within := &io.LimitedReader{R: r}
+	decoder := json.NewDecoder(within)
 	for {
 		var size Size
+		within.N = sizeMax
 		if decoder.Decode(&size) != nil {
+			_, _ = io.Copy(io.Discard, r) // its end
 			return
 		}
 		s.put(size)

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -239,5 +240,23 @@ func TestSizesThatNobodyTakes(t *testing.T) {
 	s.close()
 	if size := <-s.ch; size != (Size{5, 6}) {
 		t.Errorf("the newest size is %v", size)
+	}
+}
+
+// TestSizesAreBounded: what never comes to its end is not kept, but taken.
+func TestSizesAreBounded(t *testing.T) {
+	const long = 1 << 20
+	for name, text := range map[string]string{"a name": `{"`, "blanks": " "} {
+		var before, after runtime.MemStats
+		rest := strings.NewReader(text + strings.Repeat(" ", long))
+		runtime.ReadMemStats(&before)
+		newSizes().read(rest)
+		runtime.ReadMemStats(&after)
+		if n := after.TotalAlloc - before.TotalAlloc; n > long/4 {
+			t.Errorf("%s: %d bytes were allocated for %d", name, n, long)
+		}
+		if rest.Len() > 0 {
+			t.Errorf("%s: %d bytes were not taken", name, rest.Len())
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -196,9 +197,15 @@ func isHugePage(name corev1.ResourceName) bool {
 	return len(name) > len(corev1.ResourceHugePagesPrefix) && name[:len(corev1.ResourceHugePagesPrefix)] == corev1.ResourceHugePagesPrefix
 }
 
+// amount is how much of a resource a list has, at most half of what the type holds:
+// quantities may be larger, and then come out as any number, and sums are made.
 func amount(name corev1.ResourceName, list corev1.ResourceList) int64 {
+	const most = math.MaxInt64 / 2
 	q := list[name]
-	if name == corev1.ResourceCPU {
+	switch {
+	case name == corev1.ResourceCPU && q.CmpInt64(most/1000) > 0, q.CmpInt64(most) > 0:
+		return most
+	case name == corev1.ResourceCPU:
 		return q.MilliValue()
 	}
 	return q.Value()

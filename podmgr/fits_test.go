@@ -199,3 +199,16 @@ func TestWhichReasonIsTold(t *testing.T) {
 		}
 	}
 }
+
+// TestHugeRequestsAreTooMuch: quantities are larger than the numbers they are compared as.
+func TestHugeRequestsAreTooMuch(t *testing.T) {
+	node := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1"), corev1.ResourceMemory: resource.MustParse("1Gi")}
+	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
+		for _, text := range []string{"2Gi", "9223372036854776", "9e18", "9223372036854775807", "8Ei", "10E", "1e30"} {
+			r, missing := admitted(nil).shortage(node, corev1.ResourceList{name: resource.MustParse(text)})
+			if r == nil || r.Reason != "OutOf"+string(name) || len(missing) != 1 || missing[0].Amount <= 0 {
+				t.Errorf("%s of %s: %s, missing %v", text, name, said(r), missing)
+			}
+		}
+	}
+}

@@ -31,7 +31,8 @@ type frameKey struct {
 	k             *kind
 	mediaType, as string
 	table         tableOption
-	header        bool // of a table
+	header        bool  // of a table
+	second        int64 // of a table, since its ages count from when it is made
 	revision      uint64
 	event         watch.EventType
 }

@@ -237,7 +237,10 @@ func (t *watcher) change(e store.Event) error {
 		o.SetResourceVersion(strconv.FormatUint(e.Revision, 10))
 		return o
 	}
-	key := frameKey{t.k, t.f.info.MediaType, t.f.as, t.table, t.header, e.Revision, kind}
+	key := frameKey{k: t.k, mediaType: t.f.info.MediaType, as: t.f.as, revision: e.Revision, event: kind}
+	if t.f.as == "Table" {
+		key.table, key.header, key.second = t.table, t.header, time.Now().Unix()
+	}
 	frame, err := t.s.frames.get(key, func() ([]byte, error) { return t.frame(kind, own()) })
 	if err != nil {
 		return err

@@ -14,13 +14,18 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+
+	"github.com/minikubelet/minikubelet/store"
 )
 
 // http2 serves the bench's server over HTTP/2, as client-go and kubectl speak it
@@ -305,4 +310,28 @@ func TestWatchersOfTables(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestTablesOfEventsHaveTheirTime: an event's table is made once for those who watch
+// now, but who comes later sees the ages of then.
+func TestTablesOfEventsHaveTheirTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := configMapKind()
+		s := &Server{codecs: newCodecs([]*kind{k}), readTime: time.Minute}
+		info, _ := s.codecs.find("application", "json")
+		c := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "a", CreationTimestamp: metav1.Now()}}
+		for _, want := range []string{`"0s"`, `"60s"`} {
+			recorder := httptest.NewRecorder()
+			control := http.NewResponseController(recorder)
+			w := &watcher{s: s, k: k, f: form{info: info, as: "Table"}, sel: selection{labels: labels.Everything(), fields: fields.Everything()},
+				w: recorder, control: control, patience: s.patience(control)}
+			if err := w.change(store.Event{Type: store.Added, Object: c, Revision: 1}); err != nil {
+				t.Fatal(err)
+			}
+			if got := recorder.Body.String(); !strings.Contains(got, want) {
+				t.Errorf("no age %s in %s", want, got)
+			}
+			time.Sleep(time.Minute)
+		}
+	})
 }

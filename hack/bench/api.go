@@ -54,12 +54,7 @@ type apiPart func(context.Context, *apiServer) ([]row, error)
 
 // api measures an agent's API and, when it is installed, kube-apiserver with etcd.
 func (b *bench) api(part apiPart) func(context.Context) error {
-	return func(ctx context.Context) (err error) {
-		d, err := b.startDaemon(ctx)
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, d.stop()) }()
+	return b.onDaemon(func(ctx context.Context, d *daemon) error {
 		s, err := d.connect()
 		if err != nil {
 			return err
@@ -79,7 +74,7 @@ func (b *bench) api(part apiPart) func(context.Context) error {
 			b.add(r)
 		}
 		return nil
-	}
+	})
 }
 
 // sample is how often a request is repeated, at most.

@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -17,12 +16,7 @@ import (
 const fewWatchers = 10
 
 // apiNode measures an agent's start, and what it takes of memory with the API in use.
-func (b *bench) apiNode(ctx context.Context) (err error) {
-	d, err := b.startDaemon(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, d.stop()) }()
+func (b *bench) apiNode(ctx context.Context, d *daemon) error {
 	s, err := d.connect()
 	if err != nil {
 		return err

@@ -24,12 +24,7 @@ import (
 
 // apply measures kubectl apply beside run, both with a running agent, from the
 // start of the program to the event that tells that all apps run, in turn.
-func (b *bench) apply(ctx context.Context) (err error) {
-	d, err := b.startDaemon(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, d.stop()) }()
+func (b *bench) apply(ctx context.Context, d *daemon) error {
 	s, err := d.connect()
 	if err != nil {
 		return err

@@ -106,8 +106,19 @@ func (b *bench) run(ctx context.Context, parts []string) (err error) {
 		return err
 	}
 	all := map[string]func(context.Context) error{
-		"starts": b.starts, "podman": b.podman, "throughput": b.throughput, "node": b.node, "volumes": b.volumes, "users": b.users, "lifecycle": b.lifecycle, "probes": b.probes,
-		"requests": b.api(requests), "watchers": b.api(manyWatchers), "objects": b.api(manyFull), "serve": b.apiNode, "apply": b.apply,
+		"starts":     b.inAgent("starts", b.starts),
+		"podman":     b.podman,
+		"throughput": b.inAgent("throughput", b.throughput),
+		"node":       b.onDaemon(b.node),
+		"volumes":    b.inAgent("volumes", b.volumeCost, b.updateLatency, b.projectedMemory),
+		"users":      b.inAgent("users", b.users),
+		"lifecycle":  b.inAgent("lifecycle", b.exits, b.failedProbes, b.deletions),
+		"probes":     b.onDaemon(b.probes),
+		"requests":   b.api(requests),
+		"watchers":   b.api(manyWatchers),
+		"objects":    b.api(manyFull),
+		"serve":      b.onDaemon(b.apiNode),
+		"apply":      b.onDaemon(b.apply),
 	}
 	for _, name := range parts {
 		if all[name] == nil {

@@ -27,12 +27,7 @@ const idleTime = 20 * time.Second
 
 // node measures the daemon as its users have it: memory idle and full, CPU time
 // when nothing happens, and how fast manifests become running Pods.
-func (b *bench) node(ctx context.Context) (err error) {
-	d, err := b.startDaemon(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, d.stop()) }()
+func (b *bench) node(ctx context.Context, d *daemon) error {
 	time.Sleep(3 * time.Second) // start-up garbage is given back
 	b.add(row{What: "agent with containerd, resident, idle", Unit: "MB", Ours: d.memory("VmRSS"), Goal: "≤ 45"})
 	took, err := d.fill(ctx, works()[0], b.pods)
@@ -48,14 +43,11 @@ func (b *bench) node(ctx context.Context) (err error) {
 		pss += proportional(pid)
 	}
 	b.add(row{What: "shim and pause for each Pod, proportional", Unit: "MB", Ours: pss / float64(b.pods), Goal: "≤ 4"})
-	all := append(shims, d.cmd.Process.Pid)
-	before := cpuTime(all)
-	select {
-	case <-time.After(idleTime):
-	case <-ctx.Done():
-		return ctx.Err()
+	cpu, err := idleCPU(ctx, append(shims, d.cmd.Process.Pid))
+	if err != nil {
+		return err
 	}
-	b.add(row{What: fmt.Sprintf("CPU of an idle node with %d Pods, of one core", b.pods), Unit: "%", Ours: 100 * (cpuTime(all) - before).Seconds() / idleTime.Seconds(), Goal: "≤ 0.5"})
+	b.add(row{What: fmt.Sprintf("CPU of an idle node with %d Pods, of one core", b.pods), Unit: "%", Ours: cpu, Goal: "≤ 0.5"})
 	return nil
 }
 
@@ -64,6 +56,18 @@ type daemon struct {
 	b   *bench
 	cmd *exec.Cmd
 	api *http.Client
+}
+
+// onDaemon gives a part of the measurements a daemon of its own.
+func (b *bench) onDaemon(part func(context.Context, *daemon) error) func(context.Context) error {
+	return func(ctx context.Context) (err error) {
+		d, err := b.startDaemon(ctx)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, d.stop()) }()
+		return part(ctx, d)
+	}
 }
 
 func (b *bench) flags() []string {
@@ -91,10 +95,8 @@ func (b *bench) startDaemon(ctx context.Context) (*daemon, error) {
 			_ = r.Body.Close()
 			return d, nil
 		}
-		select {
-		case <-time.After(10 * time.Millisecond):
-		case <-ctx.Done():
-			return nil, errors.Join(ctx.Err(), d.stop())
+		if err := wait(ctx, 10*time.Millisecond); err != nil {
+			return nil, errors.Join(err, d.stop())
 		}
 	}
 	return nil, errors.Join(errors.New("the daemon does not answer"), d.stop())
@@ -159,10 +161,8 @@ func (d *daemon) fill(ctx context.Context, w workload, pods int) (time.Duration,
 		if time.Since(began) > 5*time.Minute {
 			return 0, fmt.Errorf("%d of %d Pods run after 5 minutes", running, pods)
 		}
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-ctx.Done():
-			return 0, ctx.Err()
+		if err := wait(ctx, 100*time.Millisecond); err != nil {
+			return 0, err
 		}
 	}
 }
@@ -233,6 +233,15 @@ func (d *daemon) family() []int {
 		}
 	}
 	return all
+}
+
+// idleCPU is what processes take of one core while nothing happens, in %.
+func idleCPU(ctx context.Context, pids []int) (float64, error) {
+	before := cpuTime(pids)
+	if err := wait(ctx, idleTime); err != nil {
+		return 0, err
+	}
+	return 100 * (cpuTime(pids) - before).Seconds() / idleTime.Seconds(), nil
 }
 
 // cpuTime adds up user and system time of processes.

@@ -5,10 +5,10 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -72,6 +72,23 @@ func (b *bench) openAgent(ctx context.Context, name string) (*inProcess, error) 
 	p.stop = stop
 	go func() { p.done <- p.agent.Run(rctx) }()
 	return p, nil
+}
+
+// inAgent gives parts of the measurements an agent inside this process.
+func (b *bench) inAgent(name string, parts ...func(context.Context, *inProcess) error) func(context.Context) error {
+	return func(ctx context.Context) (err error) {
+		p, err := b.openAgent(ctx, name)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, p.close(ctx)) }()
+		for _, part := range parts {
+			if err := part(ctx, p); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 }
 
 // close ends the agent; its Pods are gone by then.
@@ -150,12 +167,8 @@ func (p *inProcess) measure(ctx context.Context, w workload) (took, gap, gone ti
 	if err != nil {
 		return 0, 0, 0, err
 	}
-	select {
-	case <-seen.reached:
-	case <-time.After(startBound):
-		return 0, 0, 0, fmt.Errorf("%s did not start in %v", pod.Name, startBound)
-	case <-ctx.Done():
-		return 0, 0, 0, ctx.Err()
+	if err := await(ctx, seen.reached, pod.Name+" to run"); err != nil {
+		return 0, 0, 0, err
 	}
 	took, gap = seen.allApps.Sub(began), seen.firstApp.Sub(seen.lastInit)
 	asked := time.Now()
@@ -186,12 +199,8 @@ func (p *inProcess) remove(ctx context.Context, pod *corev1.Pod, grace *int64) e
 }
 
 // starts measures each workload beside its floor, in turn.
-func (b *bench) starts(ctx context.Context) error {
+func (b *bench) starts(ctx context.Context, p *inProcess) error {
 	f, err := b.newFloor()
-	if err != nil {
-		return err
-	}
-	p, err := b.openAgent(ctx, "starts")
 	if err != nil {
 		return err
 	}
@@ -199,24 +208,20 @@ func (b *bench) starts(ctx context.Context) error {
 	for _, w := range works() {
 		w.more = killed
 		var floors, ours, ratios []float64
-		best := 0.0
 		for round := range b.rounds + 1 {
 			low, err := f.measure(ctx, w)
 			if err != nil {
-				return errors.Join(err, p.close(ctx))
+				return err
 			}
 			took, gap, gone, err := p.measure(ctx, w)
 			if err != nil {
-				return errors.Join(err, p.close(ctx))
+				return err
 			}
 			time.Sleep(200 * time.Millisecond) // what is cleaned up behind a Pod is not the next one's burden
 			if round == 0 {
 				continue // warm-up
 			}
 			floors, ours, ratios = append(floors, ms(low)), append(ours, ms(took)), append(ratios, ms(took)/ms(low))
-			if best == 0 || ms(took) < best {
-				best = ms(took)
-			}
 			if len(w.inits) > 0 {
 				gaps = append(gaps, ms(gap))
 			}
@@ -224,9 +229,9 @@ func (b *bench) starts(ctx context.Context) error {
 				deletes = append(deletes, ms(gone))
 			}
 		}
-		b.add(row{What: w.name + ": " + w.about, Unit: "ms", Beside: median(floors), Ours: median(ours), Best: best, Ratio: median(ratios), Goal: w.goal})
+		b.add(row{What: w.name + ": " + w.about, Unit: "ms", Beside: median(floors), Ours: median(ours), Best: slices.Min(ours), Ratio: median(ratios), Goal: w.goal})
 	}
 	b.add(row{What: "app start after the last init container's end", Unit: "ms", Ours: median(gaps), Goal: "≤ 25"})
 	b.add(row{What: "w1 deleted (SIGKILL) to gone", Unit: "ms", Ours: median(deletes)})
-	return p.close(ctx)
+	return nil
 }

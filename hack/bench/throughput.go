@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -14,7 +13,7 @@ import (
 
 // throughput starts and removes Pods of w2 two at a time, with the agent and with
 // the bare runtime.
-func (b *bench) throughput(ctx context.Context) error {
+func (b *bench) throughput(ctx context.Context, p *inProcess) error {
 	const each, lanes = 10, 2
 	w := works()[1]
 	w.more = killed
@@ -22,12 +21,8 @@ func (b *bench) throughput(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p, err := b.openAgent(ctx, "throughput")
-	if err != nil {
-		return err
-	}
 	if _, _, _, err := p.measure(ctx, w); err != nil { // warm-up
-		return errors.Join(err, p.close(ctx))
+		return err
 	}
 	lane := func(one func(context.Context) error) (float64, error) {
 		began := time.Now()
@@ -47,14 +42,14 @@ func (b *bench) throughput(ctx context.Context) error {
 	}
 	ours, err := lane(func(ctx context.Context) error { _, _, _, err := p.measure(ctx, w); return err })
 	if err != nil {
-		return errors.Join(err, p.close(ctx))
+		return err
 	}
 	low, err := lane(func(ctx context.Context) error { _, err := f.measure(ctx, w); return err })
 	if err != nil {
-		return errors.Join(err, p.close(ctx))
+		return err
 	}
 	b.add(row{What: "w2 started and removed a second, two at a time", Unit: "1/s", Beside: low, Ours: ours, Goal: "≥ 5"})
-	return p.close(ctx)
+	return nil
 }
 
 // killed has a Pod's apps stopped by SIGKILL: one that is deleted as soon as it has

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -34,12 +33,7 @@ func (b *bench) cost(ctx context.Context, p *inProcess, plain, costly workload) 
 }
 
 // users compares starts of Pods with users of their own with others.
-func (b *bench) users(ctx context.Context) (err error) {
-	p, err := b.openAgent(ctx, "users")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, p.close(ctx)) }()
+func (b *bench) users(ctx context.Context, p *inProcess) error {
 	for _, plain := range works() {
 		costly := plain
 		costly.more = func(pod *corev1.Pod) { pod.Spec.HostUsers = ptr.To(false) }

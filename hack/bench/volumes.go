@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -24,21 +23,6 @@ const (
 	projectedFiles = 1000
 	projectedBytes = 100 // in each
 )
-
-// volumes measures volumes whose files come from objects of the API.
-func (b *bench) volumes(ctx context.Context) (err error) {
-	p, err := b.openAgent(ctx, "volumes")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, p.close(ctx)) }()
-	for _, part := range []func(context.Context, *inProcess) error{b.volumeCost, b.updateLatency, b.projectedMemory} {
-		if err := part(ctx, p); err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 func putMap(p *inProcess, name string, data map[string]string) error {
 	o := &corev1.ConfigMap{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"}, Data: data}
@@ -93,14 +77,9 @@ func (b *bench) updateLatency(ctx context.Context, p *inProcess) error {
 	w := withVolumes(works()[0], mapSource("shared"))
 	var pods []*corev1.Pod
 	for range manyReaders {
-		pod, seen, err := p.create(w)
+		pod, err := p.up(ctx, w)
 		if err != nil {
 			return err
-		}
-		select {
-		case <-seen.reached:
-		case <-ctx.Done():
-			return ctx.Err()
 		}
 		pods = append(pods, pod)
 	}
@@ -136,10 +115,8 @@ func awaitFile(ctx context.Context, path, want string) error {
 		if data, err := os.ReadFile(path); err == nil && string(data) == want {
 			return nil
 		}
-		select {
-		case <-time.After(time.Millisecond):
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := wait(ctx, time.Millisecond); err != nil {
+			return err
 		}
 	}
 }
@@ -155,14 +132,9 @@ func (b *bench) projectedMemory(ctx context.Context, p *inProcess) error {
 	}
 	source := corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
 		{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: corev1.LocalObjectReference{Name: "large"}}}}}}
-	pod, seen, err := p.create(withVolumes(works()[0], source))
+	pod, err := p.up(ctx, withVolumes(works()[0], source))
 	if err != nil {
 		return err
-	}
-	select {
-	case <-seen.reached:
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 	var st unix.Statfs_t
 	if err := unix.Statfs(b.volumePath(pod, "kubernetes.io~projected"), &st); err != nil {

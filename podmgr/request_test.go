@@ -79,6 +79,9 @@ func TestLongGracePeriods(t *testing.T) {
 		if got := plan.Seconds(seconds); got < long {
 			t.Errorf("%d seconds are %v", seconds, got)
 		}
+		if got := plan.Seconds(-seconds); got > -long {
+			t.Errorf("%d seconds are %v", -seconds, got)
+		}
 		asked, own := new(corev1.Pod), new(corev1.Pod)
 		own.Spec.TerminationGracePeriodSeconds = &seconds
 		AskToEnd(asked, &seconds)

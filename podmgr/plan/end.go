@@ -21,10 +21,10 @@ const (
 const minGrace = 2 * time.Second
 
 // Seconds is a number of seconds of an object, of which the API bounds few: what is
-// too long for a duration is the longest one, some 292 years.
+// too long for a duration is the longest one, some 292 years, also below zero.
 func Seconds(n int64) time.Duration {
 	const most = int64(math.MaxInt64 / time.Second)
-	return time.Duration(min(n, most)) * time.Second
+	return time.Duration(max(min(n, most), -most)) * time.Second
 }
 
 // deleted says whether the Pod's end was asked for.

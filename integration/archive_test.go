@@ -14,13 +14,8 @@ import (
 // TestArchiveComesWhileServing drops an image archive on a node whose Pod waits
 // for the image.
 func TestArchiveComesWhileServing(t *testing.T) {
-	n := newNode(t)
-	n.start()
-	n.apply("late.yaml", `
-apiVersion: v1
-kind: Pod
-metadata: {name: late}
-spec:
+	n := startNode(t)
+	n.apply("late.yaml", podHead("late")+`
   restartPolicy: Never
   containers:
   - {name: app, image: registry.example/late:v1, imagePullPolicy: Never, command: [echo, here]}

@@ -65,8 +65,7 @@ func (a attached) says(line, want string) {
 
 func TestAttach(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.apply("talker.yaml", talkers)
 	pod := n.awaitPhase("talker", corev1.PodRunning)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -139,8 +138,7 @@ func TestAttach(t *testing.T) {
 
 func TestKubectlRunInteractively(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	image := []string{"--image=busybox", "--image-pull-policy=IfNotPresent", "--restart=Never"}
 
 	out, err := n.tryKubectl("one\ntwo\n", append([]string{"run", "piped", "-i", "--rm", "--quiet", "--pod-running-timeout=3m"}, append(image, "--", "sh", "-c", "wc -l; exit 5")...)...)
@@ -220,8 +218,7 @@ func openTerminal(t *testing.T) (*os.File, string) {
 // Logs that are followed end with the Pod.
 func TestFollowedLogsEndWithThePod(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.apply("ticker.yaml", ticker)
 	n.awaitPhase("ticker", corev1.PodRunning)
 	cmd := n.kubectlCommand("logs", "-f", "ticker-n1")

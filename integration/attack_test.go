@@ -26,8 +26,7 @@ func TestHostPathBecomesALink(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(hidden, "f"), []byte("secret\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	n := newNode(t, "--allowed-host-paths", open)
-	n.start()
+	n := startNode(t, "--allowed-host-paths", open)
 	volume := func(name, path string) string {
 		return "{name: " + name + ", hostPath: {path: " + path + ", type: DirectoryOrCreate}}"
 	}
@@ -56,8 +55,7 @@ func TestHostPathBecomesALink(t *testing.T) {
 // TestAdoptedContainersAreVerified: a container that was made before the agent died, and
 // has something else mounted than what the next agent has checked, is not started.
 func TestAdoptedContainersAreVerified(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	host := t.TempDir()
 	before, after := filepath.Join(host, "data"), filepath.Join(host, "other")
 	for _, dir := range []string{before, after} {
@@ -97,8 +95,7 @@ func TestAdoptedContainersAreVerified(t *testing.T) {
 // TestNoNewPrivileges: a program with the setuid bit makes a user root, unless
 // allowPrivilegeEscalation is false.
 func TestNoNewPrivileges(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	const script = "/v/su -c \"id -u\" 2>&1 | grep -c -x 0; echo end"
 	const mounts = "volumeMounts: [{name: v, mountPath: /v}, {name: v, mountPath: /etc/passwd, subPath: passwd}]"
 	n.apply("setuid.yaml", podOf("setuid", "restartPolicy: Never", "securityContext: {runAsUser: 1000}", diskV,
@@ -115,8 +112,7 @@ func TestNoNewPrivileges(t *testing.T) {
 // TestReadOnlyMounts: a volume that is mounted read-only at one place and writable at
 // another cannot be written to at the first, whatever way leads there.
 func TestReadOnlyMounts(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	host := t.TempDir()
 	script := "for p in /r/x /w/to-r/x /proc/self/root/r/x /proc/1/root/r/x /r/../r/x /r/sub/x /deep/in/x; do (echo 1 >$p) 2>/dev/null && echo $p; done; " +
 		"mount -o remount,rw /r 2>/dev/null && echo remounted; echo 1 >/w/ok && cat /r/ok; echo end"
@@ -132,8 +128,7 @@ func TestReadOnlyMounts(t *testing.T) {
 // TestSecretsStayWithTheirPod: neither a volume of the same name nor the host's
 // directories show a Pod's secret to another one.
 func TestSecretsStayWithTheirPod(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	secret := "apiVersion: v1\nkind: Secret\nmetadata: {name: key}\nstringData: {k: s3cret}\n---\n"
 	const volume = "volumes: [{name: v, secret: {secretName: key}}]"
 	n.apply("owner.yaml", secret+podOf("owner", volume, apps(sh("app", "cat /v/k; echo; "+forever, onV))))
@@ -151,8 +146,7 @@ func TestSecretsStayWithTheirPod(t *testing.T) {
 // TestFilesOfTheNodeCount: what containers write to the files that the node gives them
 // counts as theirs (CVE-2020-8557), and no more of it is reported than may be.
 func TestFilesOfTheNodeCount(t *testing.T) {
-	n := newNode(t, "--log-max-size", "64Ki", "--log-max-files", "2")
-	n.start()
+	n := startNode(t, "--log-max-size", "64Ki", "--log-max-files", "2")
 	const limit = "resources: {limits: {ephemeral-storage: 1Mi}}"
 	const fill = "dd if=/dev/zero bs=64k count=48 2>/dev/null | tr \"\\\\0\" x"
 	n.apply("fill.yaml", podOf("hosts", apps(sh("app", fill+" >>/etc/hosts; "+forever, limit)))+

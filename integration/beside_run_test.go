@@ -71,8 +71,7 @@ func (n *node) objects(resource string) []string {
 
 // TestRunBesideDaemon hands Pods to a running daemon.
 func TestRunBesideDaemon(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	before := n.objects("namespaces")
 	clean := func(t *testing.T) {
 		t.Helper()
@@ -157,8 +156,7 @@ spec:
 // TestRunBesideDaemonInterrupted stops runs beside a daemon: with one signal
 // gracefully, with two at once.
 func TestRunBesideDaemonInterrupted(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	for _, c := range []struct {
 		name, script, want string
 		signals            int
@@ -185,8 +183,7 @@ func TestRunBesideDaemonInterrupted(t *testing.T) {
 // TestRunBesideDaemonThatDies goes on with the next daemon, with no line of output
 // lost or twice.
 func TestRunBesideDaemonThatDies(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	r := n.startBeside(podOf("lasts", "restartPolicy: Never", apps(sh("app", `i=0; while [ ! -e /v/end ]; do i=$((i+1)); echo line $i; sleep 0.05; done; exit 3`, onV)), "volumes: [{name: v, hostPath: {path: "+n.path("volume")+", type: DirectoryOrCreate}}]"))
 	r.says(n, "[app] line 3")
 	n.kill()

@@ -53,8 +53,7 @@ func TestBlockDevices(t *testing.T) {
 	if err := os.Symlink(device, link); err != nil {
 		t.Fatal(err)
 	}
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.applied("apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {name: disks}\nprovisioner: kubernetes.io/no-provisioner\nvolumeBindingMode: WaitForFirstConsumer\n")
 	n.applied(blockVolume("disk", "local: {path: "+link+"}"))
 	n.applied(claim("data", "ReadWriteOnce", ", storageClassName: disks, volumeMode: Block"))

@@ -19,8 +19,7 @@ import (
 // them while it serves, the CA too, and tells Pods of it.
 func TestCertificatesAreRenewed(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.terminate()
 	ends := time.Now().Add(45 * time.Second) // of a minute's life: renewed in 25 s
 	var ca tls.Certificate

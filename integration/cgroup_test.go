@@ -22,8 +22,7 @@ func resources(cpu, memory string) string {
 // TestCgroupValues reads back what the kernel was told of Pods whose effective
 // requests come from their init container or from their apps.
 func TestCgroupValues(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.apply("initlarger.yaml", podOf("initlarger",
 		inits(sh("small", "true", resources("50m", "8Mi")), sh("large", "true", resources("600m", "96Mi"))),
 		apps(sh("a", forever, resources("100m", "32Mi")), sh("b", forever, resources("200m", "24Mi")))))
@@ -141,8 +140,7 @@ func (n *node) classValue(class string, files ...string) string {
 // TestPidsLimit lets a Pod run into the limit of its processes, while another one
 // starts as ever.
 func TestPidsLimit(t *testing.T) {
-	n := newNode(t, "--pod-pids-limit", "40")
-	n.start()
+	n := startNode(t, "--pod-pids-limit", "40")
 	const flood = `i=0; while [ $i -lt 60 ]; do sleep 100000 & i=$((i+1)); done; echo all of them; ` + forever
 	n.apply("many.yaml", podOf("many", "restartPolicy: Never", apps(sh("app", flood))))
 	n.eventually("the flooding Pod meets its limit", func() bool {

@@ -23,8 +23,7 @@ func mounts(claim string) string {
 // then Delete removes it and Retain keeps it.
 func TestClaims(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.expect(`local-path \(default\) minikubelet/local-path Delete WaitForFirstConsumer false \w+`, "get", "sc")
 	n.applied(podOf("writer", mounts("data"), "securityContext: {fsGroup: 4321}",
 		apps(sh("a", "stat -c '%g %a' /v; echo kept >/v/f; echo written; "+forever, onV))))
@@ -77,8 +76,7 @@ func TestClaims(t *testing.T) {
 // TestEphemeralVolume: the Pod's own claim comes and goes with it.
 func TestEphemeralVolume(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.applied(podOf("own", "volumes: [{name: v, ephemeral: {volumeClaimTemplate: {spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}}}}]",
 		apps(sh("a", "echo x >/v/f && echo written; "+forever, onV))))
 	n.saysLine(n.awaitRunning("own"), "a", 0, "written")
@@ -93,8 +91,7 @@ func TestEphemeralVolume(t *testing.T) {
 // TestClaimsWait: a claim that cannot be had says why.
 func TestClaimsWait(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.applied(claim("waits", "ReadWriteOnce", ""))
 	n.told("waits", "WaitForFirstConsumer: waiting for first consumer to be created before binding")
 	n.applied(strings.Replace(claim("huge", "ReadWriteOnce", ""), "1Mi", "1Ei", 1))
@@ -109,8 +106,7 @@ func TestClaimsWait(t *testing.T) {
 // there is room.
 func TestClaimsGrow(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	more := func(name, size string) (string, error) {
 		return n.tryKubectl("", "patch", "pvc", name, "-p", `{"spec":{"resources":{"requests":{"storage":"`+size+`"}}}}`)
 	}

@@ -113,7 +113,7 @@ func (c *crashes) pod(name, policy, init, apps, volumes, more string) string {
 	if init != "" {
 		init = "  initContainers:\n" + init
 	}
-	return "apiVersion: v1\nkind: Pod\nmetadata: {name: " + name + "}\nspec:\n  restartPolicy: " + policy + "\n" + more +
+	return podHead(name) + "\n  restartPolicy: " + policy + "\n" + more +
 		"  volumes: [{name: starts, hostPath: {path: " + c.path("starts") + "}}, {name: shared, emptyDir: {}}" + volumes + "]\n" +
 		init + "  containers:\n" + apps
 }

@@ -14,8 +14,7 @@ import (
 // of its target, is not started again, and survives the agent.
 func TestKubectlDebug(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	if out, err := n.tryKubectl(podOf("patient", apps(sh("main", forever))), "create", "-f", "-"); err != nil {
 		t.Fatalf("%v %s", err, out)
 	}
@@ -65,8 +64,7 @@ func TestKubectlDebug(t *testing.T) {
 // processes and the root of its target.
 func TestKubectlDebugAtATerminal(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	if out, err := n.tryKubectl(podOf("patient", apps(sh("main", "echo sesame >/found; "+forever), sh("other", forever))), "create", "-f", "-"); err != nil {
 		t.Fatalf("%v %s", err, out)
 	}

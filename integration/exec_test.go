@@ -109,8 +109,7 @@ func (t terminals) Next() *remotecommand.TerminalSize {
 
 func TestExec(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.apply("worker.yaml", worker)
 	n.awaitPhase("worker", corev1.PodRunning)
 	for _, protocol := range protocols {

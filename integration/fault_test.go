@@ -25,15 +25,14 @@ func crashPod(name, policy, init, apps, more string) string {
 	if init != "" {
 		init = "  initContainers:\n" + init
 	}
-	return "apiVersion: v1\nkind: Pod\nmetadata: {name: " + name + "}\nspec:\n  restartPolicy: " + policy +
+	return podHead(name) + "\n  restartPolicy: " + policy +
 		"\n  terminationGracePeriodSeconds: 1\n" + more + init + "  containers:\n" + apps
 }
 
 // TestContainersEndWhileTheAgentIsDown stops the agent while containers end, and
 // starts another version of the program, at another path.
 func TestContainersEndWhileTheAgentIsDown(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.apply("job.yaml", crashPod("job", "Never", "", crashApp("a", "sleep 2; echo done; exit 7"), ""))
 	n.apply("stay.yaml", crashPod("stay", "Always", "", crashApp("a", "sleep 1000"), ""))
 	n.apply("again.yaml", crashPod("again", "OnFailure", crashApp("first", "echo first"), crashApp("a", "echo begun; sleep 2; exit 1"), ""))
@@ -85,8 +84,7 @@ func TestContainersEndWhileTheAgentIsDown(t *testing.T) {
 
 // TestReboot takes away all processes and the run directory.
 func TestReboot(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	starts := n.path("starts")
 	if err := os.Mkdir(starts, 0o755); err != nil {
 		t.Fatal(err)

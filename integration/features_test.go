@@ -13,13 +13,8 @@ import (
 // TestSidecars: a sidecar is started before the next init container and the apps,
 // is restarted when it ends, and does not keep the Pod from completing.
 func TestSidecars(t *testing.T) {
-	n := newNode(t)
-	n.start()
-	n.apply("sidecar.yaml", `
-apiVersion: v1
-kind: Pod
-metadata: {name: side}
-spec:
+	n := startNode(t)
+	n.apply("sidecar.yaml", podHead("side")+`
   restartPolicy: Never
   terminationGracePeriodSeconds: 3
   initContainers:
@@ -44,13 +39,8 @@ spec:
 
 // TestDeadline: activeDeadlineSeconds counts from the Pod's start, init included.
 func TestDeadline(t *testing.T) {
-	n := newNode(t)
-	n.start()
-	n.apply("late.yaml", `
-apiVersion: v1
-kind: Pod
-metadata: {name: late}
-spec:
+	n := startNode(t)
+	n.apply("late.yaml", podHead("late")+`
   activeDeadlineSeconds: 2
   terminationGracePeriodSeconds: 1
   initContainers:
@@ -68,13 +58,8 @@ spec:
 // TestSubPathsAndGroups: subPath, subPathExpr, fsGroup and sysctls reach the
 // container.
 func TestSubPathsAndGroups(t *testing.T) {
-	n := newNode(t)
-	n.start()
-	n.apply("sub.yaml", `
-apiVersion: v1
-kind: Pod
-metadata: {name: sub}
-spec:
+	n := startNode(t)
+	n.apply("sub.yaml", podHead("sub")+`
   restartPolicy: Never
   securityContext: {runAsUser: 1000, runAsGroup: 1000, fsGroup: 4242, sysctls: [{name: kernel.shm_rmid_forced, value: "1"}]}
   initContainers:
@@ -101,13 +86,8 @@ spec:
 // TestRestartRules: a container's own rule restarts it by its exit code in a Pod
 // that otherwise never restarts.
 func TestRestartRules(t *testing.T) {
-	n := newNode(t)
-	n.start()
-	n.apply("rules.yaml", `
-apiVersion: v1
-kind: Pod
-metadata: {name: rules}
-spec:
+	n := startNode(t)
+	n.apply("rules.yaml", podHead("rules")+`
   restartPolicy: Never
   containers:
 `+strings.Replace(container("app", `[ -e /v/once ] || { touch /v/once; exit 42; }; exit 3`), "{name: app",

@@ -15,14 +15,9 @@ import (
 // hook comes before the stop signal. An agent that is replaced in the middle of a
 // postStart hook runs it again.
 func TestHooks(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	dir := t.TempDir()
-	n.apply("hooks.yaml", `
-apiVersion: v1
-kind: Pod
-metadata: {name: hooks}
-spec:
+	n.apply("hooks.yaml", podHead("hooks")+`
   terminationGracePeriodSeconds: 30
   containers:
 `+probed("app", `trap "echo term >>/v/log; exit 0" TERM; while :; do sleep 0.1; done`, "lifecycle: {"+
@@ -63,14 +58,9 @@ spec:
 // TestHooksOfOtherKinds: sleep delays the end, HTTP hooks reach the container, and a
 // hook that fails ends its container (postStart) or is only told of (preStop).
 func TestHooksOfOtherKinds(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	dir := t.TempDir()
-	n.apply("kinds.yaml", `
-apiVersion: v1
-kind: Pod
-metadata: {name: kinds}
-spec:
+	n.apply("kinds.yaml", podHead("kinds")+`
   terminationGracePeriodSeconds: 5
   containers:
 `+probed("sleeper", `trap "exit 0" TERM; while :; do date +%s.%N >/v/sleeper; sleep 0.1; done`, "lifecycle: {preStop: {sleep: {seconds: 2}}}")+
@@ -105,14 +95,9 @@ spec:
 // TestHooksThatAreCutOff: the end of its container is a hook's failure, and why a
 // postStart hook failed stands in the status.
 func TestHooksThatAreCutOff(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	const stubborn = `trap "" TERM; while :; do sleep 0.1; done`
-	n.apply("cut.yaml", `
-apiVersion: v1
-kind: Pod
-metadata: {name: slow}
-spec:
+	n.apply("cut.yaml", podHead("slow")+`
   terminationGracePeriodSeconds: 1
   containers:
 `+probed("app", stubborn, "lifecycle: {preStop: {exec: {command: [sleep, '1000']}}}")+`

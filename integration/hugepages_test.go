@@ -44,8 +44,7 @@ func reserveHugePages(t *testing.T, pages int) {
 // for, shared by its containers, no more than its limit, and none afterwards.
 func TestHugePagesVolume(t *testing.T) {
 	reserveHugePages(t, 4)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	const asks = "resources: {requests: {cpu: 10m, memory: 32Mi}, limits: {hugepages-2Mi: 4Mi}}"
 	script := "grep -o ' /v hugetlbfs .*pagesize=2M' /proc/mounts | grep -o pagesize.*; fallocate -l 2097152 /v/fits && stat -c '%g %s' /v/fits; " +
 		"fallocate -l 4194304 /v/large 2>&1 | grep -o 'No space left on device'; echo end"

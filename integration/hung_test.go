@@ -58,8 +58,7 @@ func TestAMountThatHangs(t *testing.T) {
 		t.Fatal(err)
 	}
 	end := silence(t, dir)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	names := n.hanging(sub)
 	n.create(podOf("other", apps(sh("app", forever))))
 	n.awaitRunning("other")
@@ -86,8 +85,7 @@ func TestAMountHangsUnderRestarts(t *testing.T) {
 	if err := os.MkdirAll(sub, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	names := n.hanging(sub)
 	for _, name := range names {
 		n.awaitRunning(name)

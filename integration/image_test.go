@@ -115,7 +115,7 @@ func (r *testRegistry) pushBroken(repository, tag string) {
 
 // imagePod is a Pod that runs an image's own command once.
 func imagePod(name, image, policy string) string {
-	return "apiVersion: v1\nkind: Pod\nmetadata: {name: " + name + "}\nspec:\n  restartPolicy: Never\n  containers:\n" +
+	return podHead(name) + "\n  restartPolicy: Never\n  containers:\n" +
 		"  - {name: a, image: '" + image + "', imagePullPolicy: " + policy + "}\n"
 }
 
@@ -197,8 +197,7 @@ func TestRegistryCredentials(t *testing.T) {
 	if err := os.WriteFile(auth, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.apply("private.yaml", imagePod("private", r.ref("private", "v1"), "IfNotPresent"))
 	n.awaitReason("private", "ErrImagePull", "ImagePullBackOff")
 	n.terminate()

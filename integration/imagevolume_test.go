@@ -32,8 +32,7 @@ func TestImageVolumes(t *testing.T) {
 	if err := imagetest.Push(t.Context(), &http.Client{Transport: r}, r.URL, "data", "v1", img); err != nil {
 		t.Fatal(err)
 	}
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	script := "cat /img/model/weights /sub/weights; (echo no >/img/model/weights) 2>&1 | grep -o 'Read-only file system'; " +
 		"(echo no >/sub/new) 2>&1 | grep -o 'Read-only file system'; echo looked; "
 	mounts := "volumeMounts: [{name: i, mountPath: /img}, {name: i, mountPath: /sub, subPath: model}, {name: v, mountPath: /v}]"

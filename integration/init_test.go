@@ -14,8 +14,7 @@ import (
 // TestFailingInitContainer runs Pods whose first init container fails. What runs
 // too early finds out by itself: every container leaves its name in a volume.
 func TestFailingInitContainer(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	const twice = `echo first >>/v/order; test $(grep -c first /v/order) = 2`
 	const after = `echo second >>/v/order; cat /v/order; echo end`
 	chain := func(app string) []string {
@@ -92,8 +91,7 @@ func neverStarted(t *testing.T, n *node, pod corev1.Pod, name string) {
 // TestDeadSandbox kills pause containers: a Pod that may restart starts afresh,
 // init containers included, with what is in its volumes; one that may not fails.
 func TestDeadSandbox(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.apply("afresh.yaml", podOf("afresh",
 		inits(sh("one", "echo one >>/v/order; sleep 1", onV), sh("two", "echo two >>/v/order", onV)),
 		apps(sh("app", "echo app >>/v/order; cat /v/order; echo end; "+forever, onV)), diskV))
@@ -134,8 +132,7 @@ func TestDeadSandbox(t *testing.T) {
 
 // TestInitResultsReachApps hands files on through emptyDirs of both kinds.
 func TestInitResultsReachApps(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	both := "volumeMounts: [{name: disk, mountPath: /disk}, {name: memory, mountPath: /memory}]"
 	n.apply("handover.yaml", podOf("handover", "restartPolicy: Never",
 		inits(

@@ -21,8 +21,7 @@ func (n *node) must(manifest string) {
 // RuntimeClass and PriorityClass.
 func TestKubectlRuntimeClasses(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	pod := func(name, class string) string {
 		return podOf(name, "runtimeClassName: "+class, apps(busybox("app", "command: [sleep, '1000']", "resources: {limits: {memory: 32Mi}}")))
 	}
@@ -59,8 +58,7 @@ handler: kata
 // and to a ResourceQuota.
 func TestKubectlQuotas(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.must(`
 apiVersion: v1
 kind: LimitRange

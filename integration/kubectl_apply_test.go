@@ -12,8 +12,7 @@ import (
 // TestKubectlApply applies by server and by client, compares, and prunes.
 func TestKubectlApply(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	config := func(value string) string {
 		return "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, labels: {app: x}}\ndata: {k: '" + value + "'}\n"
 	}

@@ -23,8 +23,7 @@ spec:
 // on a node that has no controllers.
 func TestKubectlControllers(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	refused := func(want, stdin string, args ...string) {
 		t.Helper()
 		out, err := n.tryKubectl(stdin, args...)

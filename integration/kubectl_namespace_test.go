@@ -13,8 +13,7 @@ import (
 // finalizer and an owner hold.
 func TestKubectlNamespace(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	pod := strings.Replace(ticker, "name: ticker,", "name: ticker, namespace: space,", 1)
 	if out, err := n.tryKubectl(pod, "apply", "-f", "-"); err == nil || !strings.Contains(out, `namespaces "space" not found`) {
 		t.Errorf("a Pod in no namespace: %v %s", err, out)

@@ -13,8 +13,7 @@ import (
 // TestKubectlNode cordons, taints, labels and drains the node.
 func TestKubectlNode(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	apply := func(name string) {
 		t.Helper()
 		if out, err := n.tryKubectl(strings.Replace(ticker, "name: ticker,", "name: "+name+",", 1), "apply", "-f", "-"); err != nil {
@@ -52,8 +51,7 @@ func TestKubectlNode(t *testing.T) {
 // a node that they do not select; others wait for it.
 func TestNodeAffinity(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.kubectl("label", "node", "n1", "disk=ssd")
 	app := apps(sh("a", forever))
 	const wants, has = "nodeSelector: {disk: hdd}", "nodeSelector: {disk: ssd, kubernetes.io/os: linux, beta.kubernetes.io/os: linux}"

@@ -11,8 +11,7 @@ import (
 // from the manifest directory.
 func TestKubectlObjects(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.expect(`configmap/c created`, "create", "configmap", "c", "--from-literal=k=1")
 	n.expect(`c 1 \w+`, "get", "cm", "c")
 	n.expect(`configmap/c patched`, "patch", "cm", "c", "--type=merge", "-p", `{"data":{"l":"2"}}`)

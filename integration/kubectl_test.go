@@ -77,8 +77,7 @@ spec:
 
 func TestKubectlReads(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.apply("ticker.yaml", ticker)
 	pod := n.awaitPhase("ticker", corev1.PodRunning)
 	n.awaitPod("ticker", "Ready", func(p *corev1.Pod) bool {
@@ -123,14 +122,9 @@ func TestKubectlReads(t *testing.T) {
 
 func TestKubectlLogs(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.apply("ticker.yaml", ticker)
-	n.apply("twice.yaml", `
-apiVersion: v1
-kind: Pod
-metadata: {name: twice}
-spec:
+	n.apply("twice.yaml", podHead("twice")+`
   restartPolicy: OnFailure
   containers:
   - {name: main, image: busybox, imagePullPolicy: IfNotPresent, volumeMounts: [{name: v, mountPath: /v}],
@@ -164,8 +158,7 @@ spec:
 
 func TestKubectlWrites(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	manifest := strings.Replace(ticker, "ticker", "t1", 2)
 	in := func(manifest, pattern string, args ...string) {
 		t.Helper()

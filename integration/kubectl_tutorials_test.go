@@ -18,8 +18,7 @@ import (
 // kubectl debug that need one work; a namespace's level may forbid them.
 func TestKubectlPrivileged(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.kubectl("run", "own", "--image=busybox", "--image-pull-policy=Never", "--privileged", "--grace-period=1", "--", "sh", "-c", forever)
 	n.kubectl("wait", "--for=condition=Ready", "pod/own", "--timeout=180s")
 	n.expect(`^true$`, "get", "pod", "own", "-o", "jsonpath={.spec.containers[0].securityContext.privileged}")
@@ -42,8 +41,7 @@ func TestKubectlPrivileged(t *testing.T) {
 // are the kubelet's, in its order, and those of all attempts are one.
 func TestKubectlFailedContainers(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.must(podOf("starts", apps(busybox("app", "command: [/nosuch]"))))
 	n.must(podOf("makes", apps(busybox("app", "command: [id], securityContext: {runAsNonRoot: true}"))))
 	const events = `custom-columns=T:.type,R:.reason,C:.count,M:.message`
@@ -73,8 +71,7 @@ func TestKubectlFailedContainers(t *testing.T) {
 // TestKubectlTokenSecrets: a Secret may hold a token of a ServiceAccount that lasts.
 func TestKubectlTokenSecrets(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.must(`
 apiVersion: v1
 kind: ServiceAccount
@@ -107,8 +104,7 @@ type: kubernetes.io/service-account-token
 // tasks on CPU and memory.
 func TestKubectlTooMuch(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.must(podOf("cpu-demo-2", apps(sh("app", forever, "resources: {requests: {cpu: '1000', memory: 1000Ti}}"))))
 	const why = "0/1 nodes are available: 1 Insufficient cpu, 1 Insufficient memory. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
 	n.eventually("the event", func() bool {
@@ -122,8 +118,7 @@ func TestKubectlTooMuch(t *testing.T) {
 // fields of its items are checked, and a kind that the node lacks is told of clearly.
 func TestKubectlLists(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	const list = `
 apiVersion: v1
 kind: List
@@ -150,8 +145,7 @@ items:
 // TestKubectlExplain: what kubectl explain prints of types that others contain.
 func TestKubectlExplain(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.expect(`apiVersion <string> APIVersion defines the versioned schema`, "explain", "pod")
 	n.expect(`limits <map\[string\]Quantity> Limits describes`, "explain", "pod.spec.containers.resources")
 	n.expect(`FIELD: port <IntOrString>`, "explain", "pod.spec.containers.livenessProbe.httpGet.port")

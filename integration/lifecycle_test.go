@@ -14,8 +14,7 @@ import (
 // TestInitContainersRunInOrderBeforeAppsInParallel lets every container write the
 // kernel's clock into a shared volume, and proves the order by what they wrote.
 func TestInitContainersRunInOrderBeforeAppsInParallel(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	stamp := func(name, between string) string {
 		return fmt.Sprintf(`echo "%[1]s begin $(cut -d' ' -f1 /proc/uptime)" >>/v/order; %[2]s; echo "%[1]s end $(cut -d' ' -f1 /proc/uptime)" >>/v/order`, name, between)
 	}
@@ -23,11 +22,7 @@ func TestInitContainersRunInOrderBeforeAppsInParallel(t *testing.T) {
 	await := func(what string) string {
 		return fmt.Sprintf(`seq 600 | while read i; do %s && break; sleep 0.1; done`, what)
 	}
-	n.apply("order.yaml", `
-apiVersion: v1
-kind: Pod
-metadata: {name: order}
-spec:
+	n.apply("order.yaml", podHead("order")+`
   restartPolicy: Never
   initContainers:
 `+container("one", stamp("one", "sleep 1"))+container("two", stamp("two", "sleep 1"))+container("three", stamp("three", "true"))+`

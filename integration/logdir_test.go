@@ -18,7 +18,7 @@ func TestLogsOfOthersStay(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.start()
-	n.apply("own.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: own}\nspec:\n  restartPolicy: Never\n  containers:\n"+"  - {name: c, image: busybox, imagePullPolicy: IfNotPresent, command: ['true']}\n")
+	n.apply("own.yaml", podHead("own")+"\n  restartPolicy: Never\n  containers:\n  - {name: c, image: busybox, imagePullPolicy: IfNotPresent, command: ['true']}\n")
 	n.awaitPhase("own", corev1.PodSucceeded)
 	n.remove("own.yaml")
 	n.awaitGone("own")

@@ -19,8 +19,7 @@ func goes(claim string) string {
 // TestClaimsFromFiles: a node without kubectl has data that outlive Pods, files and the
 // agent, and loses them only when the claim's file has said so.
 func TestClaimsFromFiles(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	const class = "---\napiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {name: own}\nprovisioner: minikubelet/local-path\n"
 	kept := claim("kept", "ReadWriteOnce", ", storageClassName: own") + class
 	writer := func(name, claim string) string {

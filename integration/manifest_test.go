@@ -72,8 +72,7 @@ func TestChangedManifests(t *testing.T) {
 
 // TestBrokenManifests change nothing that runs, and are reported.
 func TestBrokenManifests(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	good := podOf("good", apps(sh("app", forever)))
 	n.apply("a.yaml", good)
 	before := n.awaitRunning("good")
@@ -136,8 +135,7 @@ func missing(line string, parts []string) bool {
 
 // TestAdmission refuses Pods whose effective requests do not fit, with the numbers.
 func TestAdmission(t *testing.T) {
-	n := newNode(t, "--max-pods", "4")
-	n.start()
+	n := startNode(t, "--max-pods", "4")
 	requests := func(list string) string { return "resources: {requests: {" + list + "}}" }
 	n.apply("a.yaml", podOf("fits", apps(sh("app", forever, requests("cpu: 300m, memory: 64Mi")))))
 	n.awaitRunning("fits")

@@ -12,13 +12,8 @@ import (
 // its Pod is ending, again and again: the Pod, which has the same UID, must come
 // back each time.
 func TestManifestComesBackAtOnce(t *testing.T) {
-	n := newNode(t)
-	n.start()
-	manifest := `
-apiVersion: v1
-kind: Pod
-metadata: {name: back}
-spec:
+	n := startNode(t)
+	manifest := podHead("back") + `
   terminationGracePeriodSeconds: 0
   containers:
 ` + container("app", `trap "exit 0" TERM; while :; do sleep 0.05; done`) + `

@@ -46,8 +46,7 @@ func (n *node) bridgeAddress() string {
 
 // TestPodNetwork lets Pods talk to each other, to the host and to themselves.
 func TestPodNetwork(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	gateway := n.bridgeAddress()
 	listener, err := net.Listen("tcp", net.JoinHostPort(gateway, "0"))
 	if err != nil {
@@ -108,8 +107,7 @@ func get(url string) string {
 
 // TestNamesInPods shows the files by which a Pod knows itself and others.
 func TestNamesInPods(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	const show = "hostname; cat /etc/hostname; grep -v '^#' /etc/hosts; echo; cat /etc/resolv.conf; echo end"
 	n.apply("plain.yaml", podOf("plain", "restartPolicy: Never", apps(sh("app", show))))
 	n.apply("named.yaml", podOf("named", "restartPolicy: Never", "hostname: box", "subdomain: rack",
@@ -158,8 +156,7 @@ func TestNamesInPods(t *testing.T) {
 // TestHostPorts maps ports of the host, and refuses one that is taken until it is
 // free.
 func TestHostPorts(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	port, taken := freePort(t), 0
 	blocker, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -99,8 +99,7 @@ func TestNFSVolumes(t *testing.T) {
 	}
 	defer silent.Close()
 
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	volume := func(server, more string) string {
 		return "volumes: [{name: v, nfs: {server: " + server + ", path: /data" + more + "}}]"
 	}
@@ -155,8 +154,7 @@ func TestWithoutNFSClient(t *testing.T) {
 	if missing == nil {
 		t.Skip("this kernel has an NFS client")
 	}
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.applied(podOf("waits", "volumes: [{name: v, nfs: {server: 127.0.0.1, path: /data}}]", apps(sh("a", forever, onV))))
 	n.told("waits", `FailedMount: MountVolume.SetUp failed for volume "v" : mount 127.0.0.1:/data: `+missing.Error())
 	n.kubectl("delete", "pod", "waits")

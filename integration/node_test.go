@@ -56,6 +56,14 @@ func newNode(t *testing.T, flags ...string) *node {
 	return newNodeIn(t, dir, flags...)
 }
 
+// startNode makes a node and starts its daemon.
+func startNode(t *testing.T, flags ...string) *node {
+	t.Helper()
+	n := newNode(t, flags...)
+	n.start()
+	return n
+}
+
 // newNodeIn is newNode with all directories in one, which is removed at the end.
 func newNodeIn(t *testing.T, dir string, flags ...string) *node {
 	t.Helper()

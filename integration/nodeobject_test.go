@@ -22,8 +22,7 @@ func (n *node) nodeObject() *corev1.Node {
 
 func TestNodeObject(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.eventually("the image is listed", func() bool { return len(n.nodeObject().Status.Images) == 1 })
 	o := n.nodeObject()
 	s := o.Status

@@ -14,8 +14,7 @@ import (
 // TestPermissionsInEmptyDirs: what root and a user may do with each other's files, by
 // the files' modes, on disk and in memory, with fsGroup and without.
 func TestPermissionsInEmptyDirs(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	const make = `for v in disk memory; do for m in 0644 0666 0777; do f=/$v/$(id -u)-$m; echo "#!/bin/sh" >$f; chmod $m $f; done; done`
 	const look = `for v in disk memory; do for o in 0 1000; do for m in 0644 0666 0777; do f=/$v/$o-$m; p=; ` +
 		`cat $f >/dev/null 2>&1 && p=r; (echo >>$f) 2>/dev/null && p=${p}w; $f >/dev/null 2>&1 && p=${p}x; echo $v $o $m $p $(stat -c %g $f); done; done; ` +

@@ -29,11 +29,15 @@ const diskV = "volumes: [{name: v, emptyDir: {}}]"
 // podOf is the manifest of a Pod with these lines of its spec. It has next to no
 // grace period: the scripts do not listen to signals.
 func podOf(name string, spec ...string) string {
-	head := "apiVersion: v1\nkind: Pod\nmetadata: {name: " + name + "}\nspec:\n"
 	if !slices.ContainsFunc(spec, func(s string) bool { return strings.HasPrefix(s, "terminationGracePeriodSeconds") }) {
 		spec = append(spec, "terminationGracePeriodSeconds: 1")
 	}
-	return head + "  " + strings.Join(spec, "\n  ") + "\n"
+	return podHead(name) + "\n  " + strings.Join(spec, "\n  ") + "\n"
+}
+
+// podHead is a manifest up to the lines of the Pod's spec.
+func podHead(name string) string {
+	return "apiVersion: v1\nkind: Pod\nmetadata: {name: " + name + "}\nspec:"
 }
 
 func inits(containers ...string) string {

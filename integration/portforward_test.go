@@ -140,8 +140,7 @@ func manyConnections(t *testing.T, address string) {
 
 func TestPortForward(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.apply("echoes.yaml", fmt.Sprintf(echoes, false, 8080, "cat"))
 	// It answers when the client has said its last, and takes its time.
 	n.apply("late.yaml", strings.Replace(fmt.Sprintf(echoes, false, 8080, "sh, -c, 'wc -c; sleep 1.5; echo end'"), "name: echoes", "name: late", 1))

@@ -46,8 +46,7 @@ func (n *node) nodeEvents() []string {
 // that no machine keeps: the ordinary Pod goes, the critical one stays, new ones are
 // refused, and nobody comes back with the next agent.
 func TestANodeUnderPressureEvicts(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.create(podOf("plain", apps(sh("app", forever))))
 	n.create(podOf("critical", "priorityClassName: system-node-critical", apps(sh("app", forever))))
 	n.awaitRunning("plain")
@@ -103,8 +102,7 @@ func TestANodeUnderPressureEvicts(t *testing.T) {
 
 // TestLimitsOfLocalStorage evicts Pods whose files are more than they may be.
 func TestLimitsOfLocalStorage(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	fill := "dd if=/dev/zero of=%s bs=1M count=3 2>/dev/null; " + forever
 	var shown []string // more than the Pod's limit, but in memory
 	for i := range 6 {
@@ -140,8 +138,7 @@ func TestLimitsOfLocalStorage(t *testing.T) {
 // TestACriticalPodPreempts: what does not fit is refused, but for a critical Pod
 // others go.
 func TestACriticalPodPreempts(t *testing.T) {
-	n := newNode(t, "--max-pods", "2")
-	n.start()
+	n := startNode(t, "--max-pods", "2")
 	n.create(podOf("first", apps(sh("app", forever))))
 	n.create(podOf("second", apps(sh("app", forever, "resources: {requests: {cpu: 10m}}"))))
 	n.awaitRunning("first")

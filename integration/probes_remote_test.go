@@ -19,8 +19,7 @@ import (
 // with headers, gRPC and TCP, and one on the node by the probe's host: well at first,
 // then not.
 func TestProbesOverTheNetwork(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	dir := t.TempDir()
 	build := exec.Command("go", "build", "-o", dir+"/answers", "./answers")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")

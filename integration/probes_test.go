@@ -22,14 +22,9 @@ const web = "mkdir -p /v/www; echo fine >/v/www/index.html; exec httpd -f -p 808
 // TestReadiness: a Pod is ready when its readiness probe says so, by HTTP, TCP and
 // a command, and not ready when it says otherwise.
 func TestReadiness(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	dir := t.TempDir()
-	n.apply("ready.yaml", `
-apiVersion: v1
-kind: Pod
-metadata: {name: ready}
-spec:
+	n.apply("ready.yaml", podHead("ready")+`
   terminationGracePeriodSeconds: 1
   containers:
 `+probed("http", web, "ports: [{name: web, containerPort: 8080}], readinessProbe: {periodSeconds: 1, httpGet: {path: /, port: web}}, livenessProbe: {tcpSocket: {port: web}, periodSeconds: 1}")+
@@ -62,13 +57,8 @@ spec:
 
 // TestLiveness: a failed liveness probe restarts its container alone.
 func TestLiveness(t *testing.T) {
-	n := newNode(t)
-	n.start()
-	n.apply("live.yaml", `
-apiVersion: v1
-kind: Pod
-metadata: {name: live}
-spec:
+	n := startNode(t)
+	n.apply("live.yaml", podHead("live")+`
   containers:
 `+probed("web", "[ -e /v/www ] && mkdir -p /v/www/down; "+web, "livenessProbe: {periodSeconds: 1, failureThreshold: 1, initialDelaySeconds: 1, terminationGracePeriodSeconds: 1, httpGet: {path: /down/nothing, port: 8080}}")+
 		probed("slow", "sleep 1000", "livenessProbe: {periodSeconds: 1, failureThreshold: 1, timeoutSeconds: 1, terminationGracePeriodSeconds: 1, exec: {command: [sleep, '1000']}}")+
@@ -98,14 +88,9 @@ spec:
 // TestStartup: a sidecar's startup probe holds up what comes after it, and no other
 // probe is made before it succeeded.
 func TestStartup(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	dir := t.TempDir()
-	n.apply("startup.yaml", `
-apiVersion: v1
-kind: Pod
-metadata: {name: startup}
-spec:
+	n.apply("startup.yaml", podHead("startup")+`
   terminationGracePeriodSeconds: 1
   initContainers:
 `+probed("side", "sleep 1000", "restartPolicy: Always, startupProbe: {periodSeconds: 1, failureThreshold: 1000, exec: {command: [test, -e, /v/up]}}, "+

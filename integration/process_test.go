@@ -14,8 +14,7 @@ import (
 // TestProcesses shows what a container's process is given: arguments, variables,
 // directory, limits of what it may do.
 func TestProcesses(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.apply("env.yaml", strings.Replace(podOf("env", "restartPolicy: Never",
 		apps(
 			busybox("app", `command: [sh, -c, 'echo "$0 $1 $2"; pwd; env | sort | grep ^E_; echo end']`, `args: ["$(E_ONE)", "$$(E_ONE)", "$(E_NONE)"]`, "workingDir: /made/here",
@@ -87,8 +86,7 @@ func field(name, path string) string {
 
 // TestLastWords reads the messages that containers leave.
 func TestLastWords(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	fallback := "terminationMessagePolicy: FallbackToLogsOnError"
 	n.apply("words.yaml", podOf("words", "restartPolicy: Never", apps(
 		sh("file", "echo gone for good >/dev/termination-log; exit 2"),
@@ -111,8 +109,7 @@ func TestLastWords(t *testing.T) {
 // TestStartTrouble has containers that cannot be started, each for a reason of its
 // own, next to a Pod that runs.
 func TestStartTrouble(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.apply("command.yaml", podOf("command", "restartPolicy: Never", apps(busybox("app", "command: [/no/such/program]"))))
 	n.apply("absent.yaml", podOf("absent", apps("{name: app, image: registry.example/absent:1, imagePullPolicy: Never}")))
 	n.apply("invalid.yaml", podOf("invalid", apps("{name: app, image: 'Not::An::Image', imagePullPolicy: Never}")))

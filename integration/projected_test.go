@@ -65,8 +65,7 @@ const shownAt = "volumeMounts: [{name: c, mountPath: /c}, {name: s, mountPath: /
 // them change, and go on doing so when a container or the agent was restarted.
 func TestProjectedVolumes(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	look := "cat /c/sub/k /s/key /d/labels /d/cpu /p/k /p/secret/key /one; " +
 		"for f in /c/more /s/key /p/secret/key; do stat -Lc '%a' $f; done; " +
 		"for f in /c/sub/k /s/new /p/k /one; do (echo no >$f) 2>&1 | grep -o 'Read-only file system'; done; echo yes >/p/below/f && echo nested; " +
@@ -125,8 +124,7 @@ func TestProjectedVolumes(t *testing.T) {
 // an init container may write it.
 func TestEnvironmentFromObjects(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.applied(podOf("reader", "restartPolicy: Never", diskV,
 		inits(sh("init", `echo "FROM_FILE='a b'" >/v/env; echo ran`, onV)),
 		apps(sh("app", `echo "$FROM_MAP|$P_x|$FROM_SECRET|$FROM_FILE|$ALL|${UNSET-unset}"`,

@@ -17,8 +17,7 @@ import (
 // TestProxy reaches Pods through the API, as the Kubernetes documentation shows it.
 func TestProxy(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	serve := func(port string) string {
 		return "mkdir -p /www/sub && echo $HOSTNAME >/www/index.html && echo below >/www/sub/index.html && exec httpd -f -p " + port + " -h /www"
 	}

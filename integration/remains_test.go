@@ -17,8 +17,7 @@ const succeeds = "restartPolicy: OnFailure"
 // TestEndedPodsAreBounded has more ended Pods than are kept: the oldest go, with all
 // that they have, but for the one of a manifest.
 func TestEndedPodsAreBounded(t *testing.T) {
-	n := newNode(t, "--terminated-pod-gc-threshold", "2")
-	n.start()
+	n := startNode(t, "--terminated-pod-gc-threshold", "2")
 	n.apply("fixed.yaml", podOf("fixed", succeeds, apps(sh("app", "echo fixed"))))
 	n.awaitPhase("fixed", corev1.PodSucceeded)
 	uids := map[string]string{}
@@ -48,8 +47,7 @@ func TestEndedPodsAreBounded(t *testing.T) {
 
 // TestWhatStaysOfAnEndedPod has the volumes and the records before the last one go.
 func TestWhatStaysOfAnEndedPod(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.create(podOf("twice", "volumes: [{name: v, emptyDir: {}}, {name: m, emptyDir: {medium: Memory}}]", succeeds,
 		apps(sh("app", "test -e /v/again && exec echo second; echo first; touch /v/again; exit 1", "volumeMounts: [{name: v, mountPath: /v}, {name: m, mountPath: /m}]"))))
 	p := n.awaitPhase("twice", corev1.PodSucceeded)
@@ -80,8 +78,7 @@ func TestLogsWithoutAPod(t *testing.T) {
 	if os.Getenv(externalEngines) != "" {
 		t.Skip("the data directory of an external containerd cannot be lost under it")
 	}
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.create(podOf("lost", succeeds, apps(sh("app", "echo lost"))))
 	p := n.awaitPhase("lost", corev1.PodSucceeded)
 	own := filepath.Dir(filepath.Dir(n.logPath(p, "app", 0)))

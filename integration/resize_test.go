@@ -16,8 +16,7 @@ import (
 // killed in between knows what is allocated.
 func TestKubectlResize(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	size := func(cpu, memory string) string {
 		return "resources: {requests: {cpu: " + cpu + ", memory: " + memory + "}, limits: {cpu: " + cpu + ", memory: " + memory + "}}"
 	}
@@ -135,8 +134,7 @@ func TestKubectlResize(t *testing.T) {
 // TestKubectlEditResize edits the resize subresource as a person does.
 func TestKubectlEditResize(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	size := "resources: {requests: {cpu: 50m, memory: 48Mi}, limits: {cpu: 50m, memory: 48Mi}}"
 	if out, err := n.tryKubectl(podOf("edited", apps(sh("main", forever, size))), "create", "-f", "-"); err != nil {
 		t.Fatalf("%v %s", err, out)

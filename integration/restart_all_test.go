@@ -13,8 +13,7 @@ import (
 // sandbox: the init container runs again, volumes and the Pod's address stay, and the
 // restart counts go on.
 func TestRestartAllContainers(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.apply("again.yaml", podOf("again", "restartPolicy: Never",
 		inits(sh("prepare", "echo prepare >>/v/order", onV)),
 		apps(

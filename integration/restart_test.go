@@ -11,8 +11,7 @@ import (
 // TestRestartPolicies runs an app that ends with 0 and one that ends with 1 under
 // each policy.
 func TestRestartPolicies(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	for _, c := range [][2]string{{"Always", "0"}, {"Always", "1"}, {"OnFailure", "0"}, {"OnFailure", "1"}, {"Never", "0"}, {"Never", "1"}} {
 		name := map[string]string{"Always": "always", "OnFailure": "onfailure", "Never": "never"}[c[0]] + c[1]
 		n.apply(name+".yaml", podOf(name, "restartPolicy: "+c[0], apps(sh("app", "exit "+c[1]), sh("other", "sleep 1"))))
@@ -62,8 +61,7 @@ func TestRestartPolicies(t *testing.T) {
 
 // TestKilledApps kills apps from outside and by the kernel's OOM killer.
 func TestKilledApps(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	limit := "resources: {limits: {memory: 16Mi}}"
 	n.apply("killed.yaml", podOf("killed", apps(sh("app", forever), sh("other", forever))))
 	n.apply("greedy.yaml", podOf("greedy", "restartPolicy: Never", apps(sh("app", "exec tail /dev/zero", limit))))

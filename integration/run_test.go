@@ -202,8 +202,7 @@ func TestRunInterrupted(t *testing.T) {
 
 // TestOneHolder refuses a second program on a data directory, naming the first.
 func TestOneHolder(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	holder := "process " + strconv.Itoa(n.daemon.Process.Pid)
 	n.apply("a.yaml", podOf("a", apps(sh("app", forever))))
 	before := n.awaitRunning("a")
@@ -223,8 +222,7 @@ func TestOneHolder(t *testing.T) {
 
 // TestStop ends the daemon and leaves its Pods, and ends the Pods when asked to.
 func TestStop(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.apply("a.yaml", podOf("a", inits(sh("init", "true")), apps(sh("app", forever))))
 	before := n.awaitRunning("a")
 	stop := func(args ...string) {
@@ -274,8 +272,7 @@ func TestStop(t *testing.T) {
 // those whose finalizers keep their objects nothing more.
 func TestStopOfPodsThatNobodyEnds(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	held := func(manifest string) string {
 		return strings.Replace(manifest, "metadata: {", "metadata: {finalizers: [example.com/held], ", 1)
 	}

@@ -57,8 +57,7 @@ func TestSeccompProfiles(t *testing.T) {
 
 // TestSysctls: safe ones and allowed ones are set, others keep the Pod from running.
 func TestSysctls(t *testing.T) {
-	n := newNode(t, "--allowed-unsafe-sysctls", "net.core.*")
-	n.start()
+	n := startNode(t, "--allowed-unsafe-sysctls", "net.core.*")
 	sysctl := func(name string) string {
 		return "securityContext: {sysctls: [{name: " + name + ", value: \"1234\"}]}"
 	}
@@ -85,8 +84,7 @@ func TestAppArmorRefused(t *testing.T) {
 	if _, err := os.Stat("/sys/kernel/security/apparmor"); err == nil {
 		t.Skip("this kernel has AppArmor")
 	}
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.apply("apparmor.yaml", podOf("confined", "securityContext: {appArmorProfile: {type: RuntimeDefault}}", apps(sh("app", forever)))+
 		"---\n"+podOf("free", "restartPolicy: Never", "securityContext: {appArmorProfile: {type: Unconfined}}", apps(sh("app", "true"))))
 	pod := n.awaitPhase("confined", corev1.PodFailed)
@@ -98,8 +96,7 @@ func TestAppArmorRefused(t *testing.T) {
 
 // TestHostnames: what a Pod's containers see as their name.
 func TestHostnames(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	const look = "hostname; cat /etc/hostname; echo $HOSTNAME; grep -v -e localhost -e ip6 -e \"#\" /etc/hosts | cut -f 2-; echo end"
 	long := strings.Repeat("x", 30)
 	n.apply("names.yaml", podOf("override", "restartPolicy: Never", "hostnameOverride: db.example.org", "subdomain: ignored", apps(sh("app", look)))+

@@ -49,8 +49,7 @@ func inMemory(name string, mib int, more ...string) string {
 // BestEffort Pods for a while.
 func TestMemoryOfAllPodsRunsShort(t *testing.T) {
 	capacity := machineMemory(t)
-	n := newNode(t, "--reserved-memory", fmt.Sprint(capacity-256*mebi), "--eviction-hard", "memory.available<64Mi")
-	n.start()
+	n := startNode(t, "--reserved-memory", fmt.Sprint(capacity-256*mebi), "--eviction-hard", "memory.available<64Mi")
 	object := n.nodeObject()
 	if left := object.Status.Allocatable.Memory().Value(); left != 192*mebi {
 		t.Errorf("allocatable memory %d, want 256Mi less the threshold", left)
@@ -84,8 +83,7 @@ func TestMemoryOfAllPodsRunsShort(t *testing.T) {
 // TestMemoryOfTheMachineRunsShort sets the threshold above what the machine has
 // available: Pods go one after another, first who uses the most beyond its request.
 func TestMemoryOfTheMachineRunsShort(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.create(inMemory("modest", 20, "resources: {requests: {memory: 512Mi}}"))
 	n.create(inMemory("greedy", 200))
 	n.create(podOf("critical", "priorityClassName: system-node-critical", apps(sh("app", forever))))

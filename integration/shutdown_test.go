@@ -56,8 +56,7 @@ const clock = "cut -d' ' -f1 /proc/uptime"
 // one after all others are gone. What came over the API stays ended; a manifest's
 // Pod starts anew with the next agent.
 func TestShutdownEndsPodsByPriority(t *testing.T) {
-	n := newNode(t, "--shutdown-pods")
-	n.start()
+	n := startNode(t, "--shutdown-pods")
 	onTerm := func(script string) string {
 		return "trap \"" + script + "; exit 0\" TERM; echo up; while :; do sleep 0.05; done"
 	}
@@ -99,8 +98,7 @@ func TestShutdownEndsPodsByPriority(t *testing.T) {
 // TestAKilledShutdownGoesOn: an agent that is killed in the middle of a shutdown has
 // a successor that brings the Pod to the same end.
 func TestAKilledShutdownGoesOn(t *testing.T) {
-	n := newNode(t, "--shutdown-pods", "--shutdown-grace-period-by-pod-priority", "0=6")
-	n.start()
+	n := startNode(t, "--shutdown-pods", "--shutdown-grace-period-by-pod-priority", "0=6")
 	n.create(podOf("stubborn", "terminationGracePeriodSeconds: 600",
 		apps(sh("app", "trap 'echo asked' TERM; echo up; while :; do sleep 0.05; done"))))
 	n.awaitLine(n.awaitRunning("stubborn"), "app", 0, "up")
@@ -172,8 +170,7 @@ func underSystemd(t *testing.T) (told func() string) {
 // again at the next boot.
 func TestPodsEndWithTheMachine(t *testing.T) {
 	told := underSystemd(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	if got := told(); got != "READY=1" {
 		t.Errorf("told %q", got)
 	}
@@ -210,8 +207,7 @@ func TestPodsEndWithTheMachine(t *testing.T) {
 // without logind.
 func TestPodsEndInOrderWithTheMachine(t *testing.T) {
 	underSystemd(t)
-	n := newNode(t, "--shutdown-grace-period", "20s")
-	n.start()
+	n := startNode(t, "--shutdown-grace-period", "20s")
 	n.create(podOf("web", apps(sh("app", "echo up; "+forever))))
 	n.awaitRunning("web")
 	if status := n.terminate(); status != 0 {

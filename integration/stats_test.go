@@ -78,8 +78,7 @@ next:
 
 func TestKubectlTopAndTheNodesEndpoints(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.apply("busy.yaml", busyPod)
 	n.awaitPhase("busy", corev1.PodRunning)
 	n.eventually("the memory is taken", func() bool {

@@ -13,8 +13,7 @@ import (
 // has set the condition, which stays over the agent's restart.
 func TestReadinessGates(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	manifest := podOf("gated", "readinessGates: [{conditionType: example.com/fed}]",
 		"securityContext: {runAsUser: 1000, runAsGroup: 1001, supplementalGroups: [1002]}", apps(sh("main", forever)))
 	if out, err := n.tryKubectl(manifest, "create", "-f", "-"); err != nil {

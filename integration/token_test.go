@@ -47,8 +47,7 @@ const tokenVolume = "volumes: [{name: t, projected: {sources: [{serviceAccountTo
 // agent as well, which mounts another.
 func TestTokensEndWithTheirPod(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.must(podOf("user", tokenVolume, apps(sh("a", forever, "volumeMounts: [{name: t, mountPath: /t}]"))))
 	n.awaitRunning("user")
 	read := func() string { return strings.TrimSpace(n.kubectl("exec", "user", "--", "cat", "/t/token")) }
@@ -82,8 +81,7 @@ func TestTokensAreReplaced(t *testing.T) {
 		t.Skip("takes eleven minutes: set " + longTests)
 	}
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.must(podOf("user", tokenVolume, apps(sh("a", forever, "volumeMounts: [{name: t, mountPath: /t}]"))))
 	n.awaitRunning("user")
 	read := func() string { return strings.TrimSpace(n.kubectl("exec", "user", "--", "cat", "/t/token")) }

@@ -33,8 +33,7 @@ func trustBundle(name, signer string, cas ...string) string {
 // manifest, and sees them change, whatever brings the change.
 func TestTrustBundleVolumes(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	cas := []string{newCA(t), newCA(t), newCA(t)}
 	const sources = `volumes:
   - name: t

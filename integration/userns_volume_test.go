@@ -125,8 +125,7 @@ func TestUserNamespaceVolumes(t *testing.T) {
 // TestUserNamespaceRefusals: what Kubernetes' validation refuses with hostUsers: false.
 func TestUserNamespaceRefusals(t *testing.T) {
 	kubectlPath(t)
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.applied(podOf("closed", ownUsers, apps(sh("app", forever))))
 	want := "can't set `spec.hostUsers: false`, runtime does not support user namespaces: " + n.dir + " cannot be entered by others: chmod o+x " + n.dir
 	if event := n.awaitEvent("closed", "FailedCreatePodSandBox: Failed to generate sandbox config for pod \"closed_default("); !strings.HasSuffix(event, want) {

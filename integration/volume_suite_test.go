@@ -109,8 +109,7 @@ func TestVolumeBehaviours(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	kinds := volumeKinds(t, r)
 	pods := make(map[string]corev1.Pod)
 	for name, k := range kinds {

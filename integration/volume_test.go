@@ -15,8 +15,7 @@ import (
 // TestEmptyDirs belong to one Pod, whatever their names, hold what they may, and go
 // with it.
 func TestEmptyDirs(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	n.apply("owner.yaml", podOf("owner", apps(sh("app", "echo mine >/v/secret; touch /v/ready; ls /v; echo end; "+forever, onV)), diskV))
 	owner := n.awaitRunning("owner")
 	n.said(owner, "app")
@@ -59,8 +58,7 @@ func TestEmptyDirs(t *testing.T) {
 // does not keeps its Pod waiting with an event that names the path, until the
 // host's owner puts things right.
 func TestHostPaths(t *testing.T) {
-	n := newNode(t)
-	n.start()
+	n := startNode(t)
 	host := t.TempDir()
 	for _, d := range []string{"dir", "sub"} {
 		if err := os.Mkdir(host+"/"+d, 0o755); err != nil {

@@ -193,6 +193,10 @@ func TestTokensWhenTheClockIsSet(t *testing.T) {
 		if when := (<-due).Sub(began); when > tokensLook {
 			t.Errorf("asked for after %v", when)
 		}
+		time.Sleep(time.Hour)
+		if len(due) > 0 {
+			t.Error("asked for again, although nobody can write the volume of a Pod that is over")
+		}
 		if text, err := tokens.get(t.Context(), &corev1.Pod{}, key); err != nil || text == first {
 			t.Errorf("still %s, %v", text, err)
 		}

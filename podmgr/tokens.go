@@ -84,45 +84,47 @@ func (t *podTokens) get(ctx context.Context, pod *corev1.Pod, key tokenKey) (str
 		return old.text, nil
 	}
 	text, expires, err := t.maker.Token(ctx, pod, key.audience, key.seconds)
-	switch {
-	case err != nil && old != nil && began.Before(old.expires):
-		return old.text, nil
-	case err != nil:
-		return "", err
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.over {
-		return text, nil
+	if err != nil {
+		if old = t.made[key]; old == nil {
+			return "", err
+		}
+		t.watch(key, old, again)
+		if !began.Before(old.expires) {
+			return "", err
+		}
+		return old.text, nil
 	}
 	made := &podToken{text: text, until: began.Add(tokenLife(expires.Sub(began))), expires: expires}
-	if before := t.made[key]; before != nil {
-		before.timer.Stop()
+	if old = t.made[key]; old != nil {
+		old.timer.Stop()
 	}
 	t.made[key] = made
-	t.watch(key, made)
+	t.watch(key, made, made.until.Sub(t.now()))
 	return text, nil
 }
 
-// watch tells when a token is due, and again and again until there is another one in its
-// place; t.mu is held.
-func (t *podTokens) watch(key tokenKey, made *podToken) {
-	wait := min(made.until.Sub(t.now()), tokensLook)
-	if wait <= 0 { // it was told
-		wait = again
+// watch tells once when a token is due, which it is expected to be after a while; t.mu is
+// held.
+func (t *podTokens) watch(key tokenKey, made *podToken, wait time.Duration) {
+	if made.timer != nil {
+		made.timer.Stop()
 	}
-	made.timer = time.AfterFunc(wait, func() {
+	made.timer = time.AfterFunc(min(wait, tokensLook), func() {
 		t.mu.Lock()
-		current := !t.over && t.made[key] == made
-		due := current && !t.now().Before(made.until)
-		if current {
-			t.watch(key, made)
+		current, left := !t.over && t.made[key] == made, made.until.Sub(t.now())
+		if current && left > 0 {
+			t.watch(key, made, left)
 		}
 		t.mu.Unlock()
-		if due {
+		if current && left <= 0 {
 			t.due(key.volume)
 		}
 	})
+	if t.over {
+		made.timer.Stop()
+	}
 }
 
 // tokenLife is how long a token is used.

@@ -108,14 +108,22 @@ func (c *Config) follow(ctx context.Context) error {
 				return errors.New("the bus closed the connection")
 			}
 			starting, ok := argument(s)
-			switch {
-			case !ok:
-			case starting:
+			if !ok {
+				continue
+			}
+			switch own, err := isLogind(ctx, conn, s.Sender); {
+			case err != nil:
+				return err
+			case !own:
+				c.Log.Warn("told of a shutdown by somebody who is not systemd-logind; nothing is done", "sender", s.Sender)
+				continue
+			}
+			if starting {
 				c.Log.Info("the machine is shutting down")
 				c.Prepare(ctx)
 				release(lock)
 				lock = nil
-			default:
+			} else {
 				c.Log.Info("the shutdown was called off")
 				c.CalledOff()
 				release(lock)
@@ -216,6 +224,16 @@ func release(lock *os.File) {
 	if lock != nil {
 		_ = lock.Close() // nothing was written
 	}
+}
+
+// isLogind says whether a signal's sender, a name that the bus gives, is logind: the bus
+// lets everybody send signals, whatever interface they name.
+func isLogind(ctx context.Context, conn *dbus.Conn, sender string) (bool, error) {
+	var owner string
+	if err := conn.BusObject().CallWithContext(ctx, "org.freedesktop.DBus.GetNameOwner", 0, service).Store(&owner); err != nil {
+		return false, fmt.Errorf("find the owner of %s: %w", service, err)
+	}
+	return owner == sender, nil
 }
 
 // argument of a PrepareForShutdown signal: whether the shutdown begins.

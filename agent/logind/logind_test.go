@@ -219,6 +219,43 @@ func TestAShutdownWaitsForPrepare(t *testing.T) {
 	}
 }
 
+// TestOnlyLogindTellsOfShutdowns has another client of the bus, which lets it, send what
+// logind sends, before logind does.
+func TestOnlyLogindTellsOfShutdowns(t *testing.T) {
+	address := privateBus(t)
+	l := newLogin1(t, address, 30*time.Second)
+	other, err := dbus.Connect(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	told := make(chan string, 2)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		done <- Follow(ctx, Config{
+			Address: address, DropIns: l.dropIns, Log: slog.New(slog.DiscardHandler),
+			Prepare:   func(context.Context) { told <- "a shutdown" },
+			CalledOff: func() { told <- "a shutdown that is called off" },
+		})
+	}()
+	l.asked()
+	if err := other.Emit(object, manager+".PrepareForShutdown", true); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.BusObject().Call("org.freedesktop.DBus.GetId", 0).Err; err != nil { // the signal is through then
+		t.Fatal(err)
+	}
+	l.prepareForShutdown(false)
+	if first := <-told; first != "a shutdown that is called off" {
+		t.Error("told by another client of", first)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 // follow holds the lock until the test's end, and returns what was logged before it was
 // taken.
 func follow(t *testing.T, l *login1, cfg Config) string {

@@ -2,7 +2,8 @@
 
 // Package network connects Pods: one bridge for each agent instance, one veth
 // pair and one IPv4 address for each Pod, masquerading and hostPorts by
-// nftables, and the contents of a Pod's /etc/hosts and /etc/resolv.conf.
+// nftables, and the contents of a Pod's /etc/hosts and /etc/resolv.conf. It also
+// finds and follows the host's own address.
 //
 // It is a leaf: it imports nothing of this module. Network namespaces are made
 // and pinned by others; this package receives their paths.

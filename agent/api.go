@@ -81,7 +81,7 @@ func (a *Agent) openFront(ctx context.Context) (_ *front, err error) {
 			return nil, errors.Join(err, f.tcp.Close())
 		}
 	}
-	if f.pki, err = pki.Open(a.cfg.pkiDir(), f.names()); err != nil {
+	if f.pki, err = pki.Open(a.cfg.pkiDir(), f.names); err != nil {
 		return nil, errors.Join(err, f.closeNetwork())
 	}
 	a.apiPort = int32(f.tcp.Addr().(*net.TCPAddr).Port)

@@ -35,7 +35,7 @@ const (
 // concurrent use.
 type Dir struct {
 	path  string
-	names []string // host names and addresses of the server
+	names func() []string // host names and addresses of the server
 	now   func() time.Time
 
 	mu                sync.Mutex
@@ -51,10 +51,10 @@ type pair struct {
 }
 
 // Open reads the directory or makes it. names are the host names and addresses by
-// which clients reach the server.
-func Open(path string, names []string) (*Dir, error) { return open(path, names, time.Now) }
+// which clients reach the server; they are asked for at each Renew.
+func Open(path string, names func() []string) (*Dir, error) { return open(path, names, time.Now) }
 
-func open(path string, names []string, now func() time.Time) (*Dir, error) {
+func open(path string, names func() []string, now func() time.Time) (*Dir, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("certificates: %w", err)
 	}
@@ -70,7 +70,8 @@ func open(path string, names []string, now func() time.Time) (*Dir, error) {
 func (d *Dir) Renew() (changed bool, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	ca, newCA, err := d.keep("ca", d.ca, nil, func() *x509.Certificate {
+	names := d.names()
+	ca, newCA, err := d.keep("ca", d.ca, nil, nil, func() *x509.Certificate {
 		return &x509.Certificate{
 			Subject: pkix.Name{CommonName: "minikubelet"}, IsCA: true, BasicConstraintsValid: true,
 			KeyUsage:  x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
@@ -81,12 +82,12 @@ func (d *Dir) Renew() (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	server, _, err := d.keep("server", d.server, ca, func() *x509.Certificate {
+	server, _, err := d.keep("server", d.server, ca, names, func() *x509.Certificate {
 		c := &x509.Certificate{
 			Subject: pkix.Name{CommonName: "minikubelet-server"}, KeyUsage: x509.KeyUsageDigitalSignature,
 			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, NotAfter: d.now().Add(leafLife),
 		}
-		for _, name := range d.names {
+		for _, name := range names {
 			if ip := net.ParseIP(name); ip != nil {
 				c.IPAddresses = append(c.IPAddresses, ip)
 			} else {
@@ -98,7 +99,7 @@ func (d *Dir) Renew() (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	admin, newAdmin, err := d.keep("admin", d.admin, ca, func() *x509.Certificate {
+	admin, newAdmin, err := d.keep("admin", d.admin, ca, nil, func() *x509.Certificate {
 		return &x509.Certificate{
 			Subject:  pkix.Name{CommonName: "minikubelet-admin", Organization: []string{"system:masters"}},
 			KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
@@ -122,14 +123,14 @@ func (p *pair) due() time.Time {
 }
 
 // keep returns the pair that there is, when it is still good, or makes one; made
-// tells which.
-func (d *Dir) keep(name string, have, ca *pair, template func() *x509.Certificate) (_ *pair, made bool, err error) {
+// tells which. names are those that it has to be good for.
+func (d *Dir) keep(name string, have, ca *pair, names []string, template func() *x509.Certificate) (_ *pair, made bool, err error) {
 	if have == nil {
 		if have, err = d.load(name); err != nil {
 			return nil, false, err
 		}
 	}
-	if have != nil && d.good(have, ca, name == "server") {
+	if have != nil && d.good(have, ca, names) {
 		return have, false, nil
 	}
 	p, err := d.issue(template(), ca)
@@ -141,14 +142,14 @@ func (d *Dir) keep(name string, have, ca *pair, template func() *x509.Certificat
 
 // good tells whether a pair needs no renewal. A CA is kept where the clock is behind, as
 // after the boot of a machine that has none of its own: everybody has to trust a new one.
-func (d *Dir) good(p, ca *pair, server bool) bool {
+func (d *Dir) good(p, ca *pair, names []string) bool {
 	if d.now().After(p.due()) {
 		return false
 	}
 	if ca != nil && (d.now().Before(p.cert.NotBefore) || p.cert.CheckSignatureFrom(ca.cert) != nil) {
 		return false
 	}
-	return !server || !slices.ContainsFunc(d.names, func(name string) bool { return p.cert.VerifyHostname(name) != nil })
+	return !slices.ContainsFunc(names, func(name string) bool { return p.cert.VerifyHostname(name) != nil })
 }
 
 func (d *Dir) issue(c *x509.Certificate, ca *pair) (*pair, error) {

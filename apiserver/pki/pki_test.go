@@ -17,7 +17,8 @@ func TestCertificatesAreKeptAndRenewed(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "pki")
 	now := time.Now()
 	clock := func() time.Time { return now }
-	names := []string{"localhost", "127.0.0.1", "n1"}
+	list := []string{"localhost", "127.0.0.1", "n1"}
+	names := func() []string { return list }
 	d, err := open(dir, names, clock)
 	if err != nil {
 		t.Fatal(err)
@@ -33,9 +34,13 @@ func TestCertificatesAreKeptAndRenewed(t *testing.T) {
 	if err != nil || !same(again.ca, d.ca) || !same(again.server, d.server) || !same(again.admin, d.admin) {
 		t.Fatalf("opened again: %v", err)
 	}
-	more, err := open(dir, append(names, "192.0.2.7"), clock)
+	list = append(list, "192.0.2.7")
+	more, err := open(dir, names, clock)
 	if err != nil || !same(more.ca, d.ca) || same(more.server, d.server) || !same(more.admin, d.admin) {
 		t.Fatalf("another address: %v", err)
+	}
+	if changed, err := d.Renew(); err != nil || changed || d.server.cert.VerifyHostname("192.0.2.7") != nil {
+		t.Fatalf("another address while it is open: %v, the kubeconfig changed: %v", err, changed)
 	}
 	if changed, err := more.Renew(); err != nil || changed {
 		t.Fatalf("nothing to renew: %v %v", changed, err)
@@ -59,7 +64,7 @@ func TestCertificatesAreKeptAndRenewed(t *testing.T) {
 // TestClockThatIsBehind is set right later: the CA stays, and the others are good at
 // either time once they were looked at.
 func TestClockThatIsBehind(t *testing.T) {
-	dir, names, now := t.TempDir(), []string{"localhost"}, time.Now()
+	dir, names, now := t.TempDir(), func() []string { return []string{"localhost"} }, time.Now()
 	clock := func() time.Time { return now }
 	first, err := open(dir, names, clock)
 	if err != nil {
@@ -84,11 +89,11 @@ func TestClockThatIsBehind(t *testing.T) {
 }
 
 func TestAdministratorIsKnown(t *testing.T) {
-	d, err := Open(t.TempDir(), []string{"127.0.0.1"})
+	d, err := Open(t.TempDir(), func() []string { return []string{"127.0.0.1"} })
 	if err != nil {
 		t.Fatal(err)
 	}
-	other, err := Open(t.TempDir(), []string{"127.0.0.1"})
+	other, err := Open(t.TempDir(), func() []string { return []string{"127.0.0.1"} })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/netip"
 	"os"
 	"path"
@@ -63,14 +62,16 @@ type Agent struct {
 	network *network.Network
 	volumes *volumes.Manager
 	stats   *stats.Reader
-	// apiPort is where the API listens, 0 without; imagesChanged has one value when the
-	// node's list of images is old.
+	address *hostAddress
+	// apiPort is where the API listens, 0 without.
 	apiPort int32
 	// mapsUsers is true once Pods are known to be able to have a user namespace.
-	mapsUsers     atomic.Bool
-	imagesChanged chan struct{}
-	manager       atomic.Pointer[podmgr.Manager]
-	closers       []func() error
+	mapsUsers atomic.Bool
+	// nodeChanged has one value when the node's images or address are others than its
+	// object says, namesChanged when the address is another than its certificate has.
+	nodeChanged, namesChanged chan struct{}
+	manager                   atomic.Pointer[podmgr.Manager]
+	closers                   []func() error
 	// shutting is held while Pods end for the node's shutdown, shuttingDown is set from
 	// its beginning on, and nodeObject guards the writing of the node's object.
 	shutting     sync.Mutex
@@ -87,7 +88,10 @@ func Open(ctx context.Context, cfg Config, hooks Hooks, log *slog.Logger) (_ *Ag
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	a := &Agent{cfg: cfg, log: log, hooks: hooks, imagesChanged: make(chan struct{}, 1)}
+	a := &Agent{
+		cfg: cfg, log: log, hooks: hooks, address: newHostAddress(network.HostIP),
+		nodeChanged: make(chan struct{}, 1), namesChanged: make(chan struct{}, 1),
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.Close())
@@ -106,9 +110,10 @@ func Open(ctx context.Context, cfg Config, hooks Hooks, log *slog.Logger) (_ *Ag
 // Run serves the store's Pods until ctx ends. Running Pods go on running.
 func (a *Agent) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() { a.keepClaims(ctx); close(done) }()
-	defer func() { cancel(); <-done }()
+	var beside sync.WaitGroup
+	beside.Go(func() { a.keepClaims(ctx) })
+	beside.Go(func() { a.followAddress(ctx) })
+	defer func() { cancel(); beside.Wait() }()
 	return a.manager.Load().Run(ctx)
 }
 
@@ -340,7 +345,7 @@ func (a *Agent) openManager(context.Context) error {
 		Volumes: a.volumes, IDs: ids, UserNamespaces: a.userNamespaces,
 		PodsDir: a.cfg.podsDir(), NetnsDir: a.cfg.netnsDir(), LogDir: a.cfg.LogDir, PauseRoot: a.cfg.pauseRoot(),
 		LogMaxBytes: logMax.Value(), LogMaxFiles: a.cfg.LogMaxFiles,
-		NodeName: a.cfg.NodeName, HostIPs: hostIPs(), Capacity: capacity, Allocatable: allocatable,
+		NodeName: a.cfg.NodeName, HostIPs: a.address.ips, Capacity: capacity, Allocatable: allocatable,
 		Tokens: a.tokens, PodPidsMax: a.cfg.PodPidsLimit, Pressure: nodePressure, Ended: a.cfg.ended(), ResolvConf: network.DefaultResolvConf,
 		Node: node, Pull: a.pull, OnStatus: a.told, OnEvent: a.hooks.OnEvent,
 		OnStep: a.stats.OnStep, OnProbe: a.stats.OnProbe, Log: a.log,
@@ -374,15 +379,4 @@ func (a *Agent) pull(ctx context.Context, ref string, own image.Credentials) (im
 		o.Progress = func(p image.Progress) { a.hooks.OnPull(ref, p) }
 	}
 	return a.images.Pull(ctx, ref, o)
-}
-
-// hostIPs is the address of the interface with the default route, found without
-// sending anything; loopback on a machine without a network.
-func hostIPs() []string {
-	conn, err := net.Dial("udp4", "192.0.2.1:9") // TEST-NET-1; connecting a UDP socket sends no packet
-	if err != nil {
-		return []string{"127.0.0.1"}
-	}
-	defer conn.Close()
-	return []string{conn.LocalAddr().(*net.UDPAddr).IP.String()}
 }

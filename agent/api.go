@@ -136,11 +136,12 @@ func (c *Config) defaultListen() []string {
 	return []string{derived, "127.0.0.1:0"}
 }
 
-// names are those by which clients reach the server.
+// names are those by which clients reach the server; the node's address among them may
+// change.
 func (f *front) names() []string {
 	names := []string{"localhost", "127.0.0.1", "::1", f.agent.cfg.NodeName, "kubernetes", "kubernetes.default", "kubernetes.default.svc"}
 	if ip := f.tcp.Addr().(*net.TCPAddr).IP; ip.IsUnspecified() {
-		names = append(names, hostIPs()...)
+		names = append(names, f.agent.address.ips()...)
 	} else if !ip.IsLoopback() {
 		names = append(names, ip.String())
 	}
@@ -242,6 +243,7 @@ func (f *front) renew(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-f.agent.namesChanged:
 		case <-time.After(renewEvery):
 		}
 		changed, err := f.pki.Renew()

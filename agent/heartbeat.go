@@ -27,14 +27,15 @@ const (
 	beatEvery = 5 * time.Minute
 	// leaseFor is the Lease's duration: the kubelet's ratio of four renewals.
 	leaseFor = 4 * beatEvery
-	// quiet is how long no image must have come before the node's list is renewed.
+	// quiet is how long no image must have come, and the address not have changed, before
+	// the node's status is renewed.
 	quiet = time.Second
 
 	leases = "leases"
 )
 
 // beat renews the node's conditions and its Lease until ctx ends, and the node's
-// status when images have changed.
+// status when images or the address have changed.
 func (a *Agent) beat(ctx context.Context) {
 	tick := time.NewTicker(beatEvery)
 	defer tick.Stop()
@@ -48,7 +49,7 @@ func (a *Agent) beat(ctx context.Context) {
 			return
 		case <-tick.C:
 			a.renew()
-		case <-a.imagesChanged:
+		case <-a.nodeChanged:
 			later.Reset(quiet)
 		case <-later.C:
 			if err := a.putNode(); err != nil {

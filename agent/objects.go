@@ -91,7 +91,7 @@ func (a *Agent) nodeStatus(s *corev1.NodeStatus) error {
 	}
 	s.Capacity[corev1.ResourcePods] = s.Allocatable[corev1.ResourcePods]
 	s.Addresses = nil
-	for _, ip := range hostIPs() {
+	for _, ip := range a.address.ips() {
 		s.Addresses = append(s.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: ip})
 	}
 	s.Addresses = append(s.Addresses, corev1.NodeAddress{Type: corev1.NodeHostName, Address: a.cfg.NodeName})

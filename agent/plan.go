@@ -67,7 +67,7 @@ func (c *Config) nodeFacts() (podmgr.NodeFacts, error) {
 		return podmgr.NodeFacts{}, err
 	}
 	return podmgr.NodeFacts{
-		NodeName: c.NodeName, HostIPs: hostIPs(), Capacity: capacity, Allocatable: allocatable,
+		NodeName: c.NodeName, HostIPs: newHostAddress(network.HostIP).ips, Capacity: capacity, Allocatable: allocatable,
 		PodsDir: c.podsDir(), NetnsDir: c.netnsDir(), LogDir: c.LogDir, ResolvConf: network.DefaultResolvConf, PauseRoot: c.pauseRoot(),
 		CgroupRoot: path.Join(c.CgroupRoot, c.name()), CgroupOptions: machine.Options, Node: node,
 		ExampleIDs: ids.Example(),

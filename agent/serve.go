@@ -114,10 +114,7 @@ func (a *Agent) followImages(ctx context.Context) {
 			select {
 			case <-created:
 				a.manager.Load().ImagesChanged()
-				select {
-				case a.imagesChanged <- struct{}{}:
-				default: // it is known already
-				}
+				notify(a.nodeChanged)
 			case err := <-errs:
 				open = false
 				if ctx.Err() == nil {

@@ -94,8 +94,7 @@ func (s *streams) Address(pod *corev1.Pod) (netip.Addr, bool) {
 		return netip.Addr{}, false
 	}
 	if pod.Spec.HostNetwork {
-		ip, err := netip.ParseAddr(hostIPs()[0])
-		return ip, err == nil
+		return s.agent.address.look(), true
 	}
 	if s.agent.network == nil {
 		return netip.Addr{}, false

@@ -38,6 +38,7 @@ type node struct {
 	daemon    *exec.Cmd
 	daemonLog *os.File
 	external  *exec.Cmd // its own containerd daemon, when it has one
+	ownNetns  bool      // each daemon gets an empty network namespace for its host's
 	api       *http.Client
 	seen      map[string]bool // UIDs of Pods that were there
 }
@@ -155,6 +156,9 @@ func (n *node) launch() {
 	}
 	n.daemon, n.daemonLog = n.command("serve", "--manifests", n.path("manifests"), "--debug"), log
 	n.daemon.Stdout, n.daemon.Stderr = log, log
+	if n.ownNetns {
+		n.daemon.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	}
 	if err := n.daemon.Start(); err != nil {
 		n.t.Fatal(err)
 	}

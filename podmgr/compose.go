@@ -19,12 +19,14 @@ import (
 	"github.com/minikubelet/minikubelet/volumes"
 )
 
-// NodeFacts is what a Pod's containers depend on besides the Pod: plain values.
+// NodeFacts is what a Pod's containers depend on besides the Pod: plain values, but for
+// what changes while the agent runs.
 // Its methods compose what the runtime is given and make nothing, so that a
 // worker and a dry run (Preview) cannot differ.
 type NodeFacts struct {
-	NodeName    string
-	HostIPs     []string
+	NodeName string
+	// HostIPs are the node's addresses at the time of the call.
+	HostIPs     func() []string
 	Capacity    corev1.ResourceList // of the machine
 	Allocatable corev1.ResourceList // what Pods may request in sum
 

@@ -148,7 +148,7 @@ func (w *worker) container(ctx context.Context, pod *corev1.Pod, c *corev1.Conta
 		}
 	}
 	id := containerID(pod, stage.id, c.Name, a.Attempt)
-	env, err := w.env(pod, c, w.envSources(stage))
+	env, err := w.env(pod, c, w.envSources(pod, stage))
 	if err != nil {
 		return runtime.Container{}, err
 	}
@@ -211,9 +211,9 @@ func (w *worker) container(ctx context.Context, pod *corev1.Pod, c *corev1.Conta
 }
 
 // envSources are the store and the Pod's volumes.
-func (w *worker) envSources(stage *sandboxStage) envSources {
+func (w *worker) envSources(pod *corev1.Pod, stage *sandboxStage) envSources {
 	return envSources{
-		objects: storeObjects{w.m.cfg.Store}, ips: w.stageIPs(stage),
+		objects: storeObjects{w.m.cfg.Store}, ips: w.podIPs(pod, stage),
 		file: func(volume, path string) ([]byte, error) {
 			vol, ok := stage.volumes[volume]
 			if !ok {

@@ -37,9 +37,9 @@ func (n *NodeFacts) field(pod *corev1.Pod, path string, ips []string) (string, e
 	case "spec.serviceAccountName":
 		return pod.Spec.ServiceAccountName, nil
 	case "status.hostIP":
-		return first(n.HostIPs), nil
+		return first(n.HostIPs()), nil
 	case "status.hostIPs":
-		return strings.Join(n.HostIPs, ","), nil
+		return strings.Join(n.HostIPs(), ","), nil
 	case "status.podIP":
 		return first(ips), nil
 	case "status.podIPs":

@@ -50,16 +50,17 @@ type sandboxView struct {
 	// just starting.
 	ready     bool
 	createdAt time.Time
-	ips       []string
+	ips       []string // the Pod's own; of one with hostNetwork see podIPs
 }
 
 // look gathers what plan decides on. It reads memory, and files only for news.
 func (w *worker) look(ctx context.Context) plan.Input {
+	hostIPs := w.HostIPs()
 	w.mu.Lock()
 	pod := w.pod
 	in := plan.Input{
 		Pod: pod, Last: withForeignConditions(w.last, &pod.Status), Refused: w.refused, Ended: w.ended, Reclaim: w.reclaim, Now: time.Now(),
-		Node: plan.Node{HostIPs: w.m.cfg.HostIPs, RecursiveReadOnly: w.m.cfg.Volumes.RecursiveReadOnly()}, QOSClass: cgroups.QOSClass(pod),
+		Node: plan.Node{HostIPs: hostIPs, RecursiveReadOnly: w.m.cfg.Volumes.RecursiveReadOnly()}, QOSClass: cgroups.QOSClass(pod),
 		Seen: plan.Seen{
 			Volumes:  w.hasVolumes,
 			Failures: maps.Clone(w.failures),

@@ -59,8 +59,9 @@ type Config struct {
 	LogMaxBytes int64
 	LogMaxFiles int
 
-	NodeName    string
-	HostIPs     []string
+	NodeName string
+	// HostIPs are the node's addresses at the time of the call.
+	HostIPs     func() []string
 	Capacity    corev1.ResourceList // of the machine
 	Allocatable corev1.ResourceList // what Pods may request in sum
 	PodPidsMax  int64               // pids of one Pod, 0: no limit
@@ -156,6 +157,9 @@ func (m *Manager) Changed(uid string) {
 		w.wakeUp()
 	}
 }
+
+// HostIPsChanged tells the manager that the node has other addresses. It never blocks.
+func (m *Manager) HostIPsChanged() { m.eachWorker((*worker).wakeUp) }
 
 // Started is closed once Run has removed what an earlier agent left and nobody owns,
 // and serves the Pods that the store had.

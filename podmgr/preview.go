@@ -199,7 +199,7 @@ func (n *NodeFacts) previewSpec(p *Preview, out *ContainerPreview, pod *corev1.P
 	pinned runtime.Namespaces, vm *volumes.Manager, vols volumes.Volumes) (*specs.Spec, error) {
 	ips := []string{podIPPlaceholder}
 	if pod.Spec.HostNetwork {
-		ips = n.HostIPs
+		ips = n.HostIPs()
 	}
 	env, err := n.env(pod, c, p.envSources(c, ips))
 	if err != nil {

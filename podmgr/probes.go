@@ -113,10 +113,11 @@ func (w *worker) probeTarget(c *corev1.Container, id string) probe.Target {
 func (w *worker) target(c *corev1.Container, id string) probe.Target {
 	target := probe.Target{Ports: c.Ports}
 	w.mu.Lock()
-	if w.sandbox != nil && len(w.sandbox.ips) > 0 {
-		target.IP = w.sandbox.ips[0]
-	}
+	pod, stage := w.pod, w.sandbox
 	w.mu.Unlock()
+	if stage != nil {
+		target.IP = first(w.podIPs(pod, stage))
+	}
 	target.Exec = func(ctx context.Context, command []string, limit int) (probe.Execution, error) {
 		stdout, stderr := &head{limit: limit}, &head{limit: limit}
 		code, err := w.m.cfg.Runtime.Exec(ctx, id, runtime.ExecOptions{Cmd: command, Stdout: stdout, Stderr: stderr})

@@ -172,7 +172,6 @@ func (w *worker) prepareIsolation(pod *corev1.Pod, stage *sandboxStage) error {
 func (w *worker) attachNetwork(ctx context.Context, pod *corev1.Pod, stage *sandboxStage) error {
 	defer stage.endNetwork()
 	var own []netip.Addr
-	ips := w.m.cfg.HostIPs
 	if !pod.Spec.HostNetwork {
 		if w.m.cfg.Network == nil {
 			return fmt.Errorf("this node has no Pod network; only Pods with hostNetwork: true can run")
@@ -187,11 +186,11 @@ func (w *worker) attachNetwork(ctx context.Context, pod *corev1.Pod, stage *sand
 		if err != nil {
 			return err
 		}
-		own, ips = []netip.Addr{at.IP}, []string{at.IP.String()}
+		own = []netip.Addr{at.IP}
+		w.mu.Lock()
+		stage.ips = []string{at.IP.String()}
+		w.mu.Unlock()
 	}
-	w.mu.Lock()
-	stage.ips = ips
-	w.mu.Unlock()
 	return w.writeHosts(pod, own)
 }
 

@@ -172,11 +172,11 @@ func (m *Manager) holdObject(pod *corev1.Pod) error {
 	return m.cfg.Store.Update(Pods, pod)
 }
 
-// attachedIPs are the Pod's addresses as they are found; false when it should
+// attachedIPs are the Pod's own addresses as they are found; false when it should
 // have one and has none.
 func (w *worker) attachedIPs(pod *corev1.Pod) ([]string, bool) {
 	if pod.Spec.HostNetwork {
-		return w.m.cfg.HostIPs, true
+		return nil, true
 	}
 	if w.m.cfg.Network == nil {
 		return nil, false

@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/minikubelet/minikubelet/podmgr/plan"
 	"github.com/minikubelet/minikubelet/runtime"
@@ -100,7 +101,12 @@ func (g *networkGate) waitNetwork(ctx context.Context) error {
 	}
 }
 
-func (w *worker) stageIPs(stage *sandboxStage) []string {
+// podIPs are the Pod's addresses as far as they are known; on the host's network they
+// are the node's.
+func (w *worker) podIPs(pod *corev1.Pod, stage *sandboxStage) []string {
+	if pod.Spec.HostNetwork {
+		return w.HostIPs()
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return stage.ips

@@ -35,7 +35,7 @@ func fixedNode(t *testing.T) podmgr.NodeFacts {
 		corev1.ResourceCPU: resource.MustParse("2"), corev1.ResourceMemory: resource.MustParse("4Gi"), corev1.ResourcePods: resource.MustParse("110"),
 	}
 	return podmgr.NodeFacts{
-		NodeName: "node1", HostIPs: []string{"192.0.2.7"}, Capacity: capacity, Allocatable: capacity,
+		NodeName: "node1", HostIPs: func() []string { return []string{"192.0.2.7"} }, Capacity: capacity, Allocatable: capacity,
 		PodsDir: "/data/pods", NetnsDir: "/run/x/netns", LogDir: "/logs", ResolvConf: resolv, CgroupRoot: "/minikubelet",
 		CgroupOptions: cgroups.Options{Mode: cgroups.V2, SwapControl: true, PidsLimit: 500},
 		Node:          spec.Node{CgroupV2: true, OOMScoreAdjFloor: 0},

@@ -107,8 +107,12 @@ func (v *view) finishedInTime(s *corev1.PodStatus) bool {
 }
 
 // addresses of the Pod and of its node. The Pod's stay shown when its sandbox is
-// gone.
+// gone, and the node's, once the Pod has ended, as they were.
 func (v *view) addresses(s *corev1.PodStatus) {
+	if terminal(v.Last.Phase) && v.Last.HostIP != "" {
+		s.HostIP, s.HostIPs, s.PodIP, s.PodIPs = v.Last.HostIP, v.Last.HostIPs, v.Last.PodIP, v.Last.PodIPs
+		return
+	}
 	for i, ip := range v.Node.HostIPs {
 		if i == 0 {
 			s.HostIP = ip

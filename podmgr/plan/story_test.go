@@ -36,13 +36,14 @@ import (
 //	probe a liveness fails            what a probe of a came to
 //	stranger            a container runs in the Pod that its spec does not have
 //	reclaim             the node needs room on its disk
+//	address 192.0.2.7   the node has another address
 //	delete grace=30
 //	refuse OutOfcpu message… | admit
 //	end Evicted grace=1 [keep-success] [quiet]   the node ends it; quiet: without DisruptionTarget
 //	(hold, fail, image, pull and stubborn before the first of the others set the scene)
-//	edit c subpath|nested|bidirectional|podip|secret|shared|podlimit=1Gi|startup|readiness|liveness|hooks|preStop|restart-on=3|restart-all-on=3|restarts-for-memory|gate=x   changes to the spec before the first step
+//	edit c subpath|nested|bidirectional|podip|secret|shared|host-network|podlimit=1Gi|startup|readiness|liveness|hooks|preStop|restart-on=3|restart-all-on=3|restarts-for-memory|gate=x   changes to the spec before the first step
 //	go                  nothing happens, but the agent looks
-//	status | conditions | details   more of the status
+//	status | conditions | details | addresses   more of the status
 func TestStories(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		s := &story{}
@@ -86,6 +87,9 @@ func (s *story) run(d *datadriven.TestData) {
 		return
 	case "details":
 		s.printDetails()
+		return
+	case "addresses":
+		fmt.Fprintf(s.out, "node %s %v, pod %s %v\n", s.last.HostIP, s.last.HostIPs, s.last.PodIP, s.last.PodIPs)
 		return
 	case "advance":
 		by, err := time.ParseDuration(arg(0))
@@ -162,6 +166,8 @@ func (s *story) run(d *datadriven.TestData) {
 		s.lose(arg(0))
 	case "reclaim":
 		s.reclaim = true
+	case "address":
+		s.address = arg(0)
 	case "agent":
 		s.agentRestarts()
 	case "reboot":
@@ -296,6 +302,8 @@ func (s *story) edit(name, what string) {
 		c.RestartPolicy = &never
 	case "pull":
 		c.ImagePullPolicy = corev1.PullPolicy(value)
+	case "host-network":
+		spec.HostNetwork = true
 	case "shared":
 		spec.ShareProcessNamespace = &yes
 	case "podlimit":

@@ -40,13 +40,14 @@ type world struct {
 	pending    *PendingResize
 	volumes    bool
 	reclaim    bool
+	address    string // the node's
 	finished   bool
 }
 
 func newWorld(o podOptions) *world {
 	pod := makePod(o)
 	w := &world{
-		pod: pod, now: epoch,
+		pod: pod, now: epoch, address: "192.0.2.1",
 		images: map[string]Image{}, unpullable: map[string]bool{}, failures: map[string]Failure{},
 		busy: map[string]Action{}, hashes: map[string]string{}, stubborn: map[string]bool{},
 		broken: map[string]string{}, hash: map[string]string{},
@@ -62,7 +63,7 @@ func (w *world) input() Input {
 	in := Input{
 		Pod: w.pod, Last: *w.last.DeepCopy(), Refused: w.refused, Ended: w.ended, Now: w.now,
 		Pending: w.pending, Size: w.size(), Reclaim: w.reclaim,
-		QOSClass: corev1.PodQOSBestEffort, Hashes: w.hashes, Node: Node{HostIPs: []string{"192.0.2.1"}},
+		QOSClass: corev1.PodQOSBestEffort, Hashes: w.hashes, Node: Node{HostIPs: []string{w.address}},
 		Seen: Seen{
 			Sandboxes:  append([]Sandbox{}, w.sandboxes...),
 			Containers: append([]Container{}, w.containers...),

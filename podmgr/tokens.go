@@ -33,10 +33,6 @@ const (
 // as the kubelet looks at each Pod about once in a minute.
 const again = time.Minute
 
-// tokensLook is the longest time for which a token is taken for good without a look at the
-// clock, which may be set meanwhile, or stand still for timers while the machine sleeps.
-const tokensLook = 10 * time.Minute
-
 // defaultTokenSeconds is the API's default of expirationSeconds.
 const defaultTokenSeconds = 3600
 
@@ -111,7 +107,7 @@ func (t *podTokens) watch(key tokenKey, made *podToken, wait time.Duration) {
 	if made.timer != nil {
 		made.timer.Stop()
 	}
-	made.timer = time.AfterFunc(min(wait, tokensLook), func() {
+	made.timer = time.AfterFunc(min(wait, clockLook), func() {
 		t.mu.Lock()
 		current, left := !t.over && t.made[key] == made, made.until.Sub(t.now())
 		if current && left > 0 {

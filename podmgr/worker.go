@@ -195,12 +195,16 @@ func (w *worker) run(ctx context.Context, missing []pressure.Shortage) {
 	}
 }
 
+// clockLook is the longest time for which a time of day is waited for without a look at the
+// clock: it may be set meanwhile, and timers stand still while the machine sleeps.
+const clockLook = 10 * time.Minute
+
 // untilNext is how long to sleep when nothing else happens.
 func untilNext(now, next time.Time) time.Duration {
 	if next.IsZero() {
 		return time.Hour
 	}
-	return max(next.Sub(now), time.Millisecond)
+	return max(min(next.Sub(now), clockLook), time.Millisecond)
 }
 
 // outliving returns a context that ends a bounded time after parent, so that a

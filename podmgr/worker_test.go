@@ -61,3 +61,18 @@ func TestEarliestDeadlineIsTaken(t *testing.T) {
 		t.Errorf("the deadline is %v, not %v", got, due)
 	}
 }
+
+// TestUntilNext: a deadline that is far away is looked at before, for the clock may be set.
+func TestUntilNext(t *testing.T) {
+	now := time.Now()
+	for next, want := range map[time.Time]time.Duration{
+		now.Add(30 * 24 * time.Hour): clockLook,
+		now.Add(time.Second):         time.Second,
+		now.Add(-time.Second):        time.Millisecond,
+		{}:                           time.Hour,
+	} {
+		if got := untilNext(now, next); got != want {
+			t.Errorf("until %v: %v, want %v", next, got, want)
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -186,6 +187,19 @@ func (k *kind) fieldSet(o store.Object) fields.Set {
 func (k *kind) knowsField(name string) bool {
 	_, ok := k.fieldSet(k.object())[name]
 	return ok
+}
+
+// madeColumns and madeCells are the table of kinds of which kubectl shows no more than
+// when an object was made.
+func madeColumns(kind string) []metav1.TableColumnDefinition {
+	return []metav1.TableColumnDefinition{
+		column("Name", "string", 0, "Name of the "+kind+"."),
+		column("Created At", "string", 0, "When it was made."),
+	}
+}
+
+func madeCells(o store.Object) []any {
+	return []any{o.GetName(), o.GetCreationTimestamp().UTC().Format(time.RFC3339)}
 }
 
 // column is one of the table's. Those with priority 0 are always shown, the

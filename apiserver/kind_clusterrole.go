@@ -3,17 +3,13 @@
 package apiserver
 
 import (
-	"time"
-
 	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/kubernetes/pkg/apis/rbac"
 	upstream "k8s.io/kubernetes/pkg/apis/rbac/v1"
 	"k8s.io/kubernetes/pkg/apis/rbac/validation"
 
 	"github.com/minikubelet/minikubelet/api"
-	"github.com/minikubelet/minikubelet/store"
 )
 
 func clusterRoleKind() *kind {
@@ -27,13 +23,7 @@ func clusterRoleKind() *kind {
 			func(r, old *rbac.ClusterRole) field.ErrorList {
 				return validation.ValidateClusterRoleUpdate(r, old, validation.ClusterRoleValidationOptions{})
 			}), nil),
-		columns: []metav1.TableColumnDefinition{
-			column("Name", "string", 0, "Name of the ClusterRole."),
-			column("Created At", "string", 0, "When it was made."),
-		},
-
-		cells: func(o store.Object) []any {
-			return []any{o.GetName(), o.GetCreationTimestamp().UTC().Format(time.RFC3339)}
-		},
+		columns: madeColumns("ClusterRole"),
+		cells:   madeCells,
 	})
 }

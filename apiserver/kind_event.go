@@ -9,20 +9,17 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/minikubelet/minikubelet/api"
 	"github.com/minikubelet/minikubelet/store"
 )
 
 func eventKind() *kind {
-	return &kind{
+	return declare[corev1.Event, corev1.EventList](&kind{
 		version: "v1", name: "events", singular: "event", kind: "Event", short: []string{"ev"},
 		namespaced: true, verbs: allVerbs, makes: true,
 		strategy: byRules(api.EventRules(), nil),
 		types:    corev1.AddToScheme,
-		object:   func() store.Object { return new(corev1.Event) },
-		list:     func() runtime.Object { return new(corev1.EventList) },
 		columns: []metav1.TableColumnDefinition{
 			column("Last Seen", "string", 0, "When it happened last."),
 			column("Type", "string", 0, "Normal or Warning."),
@@ -51,7 +48,7 @@ func eventKind() *kind {
 				"reason":                         e.Reason, "reportingComponent": e.ReportingController, "source": source, "type": e.Type,
 			}
 		},
-	}
+	})
 }
 
 func eventCells(e *corev1.Event) []any {

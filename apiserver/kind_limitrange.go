@@ -3,17 +3,13 @@
 package apiserver
 
 import (
-	"time"
-
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/kubernetes/pkg/apis/core"
 	upstream "k8s.io/kubernetes/pkg/apis/core/v1"
 	"k8s.io/kubernetes/pkg/apis/core/validation"
 
 	"github.com/minikubelet/minikubelet/api"
-	"github.com/minikubelet/minikubelet/store"
 )
 
 func limitRangeKind() *kind {
@@ -22,13 +18,7 @@ func limitRangeKind() *kind {
 		namespaced: true, verbs: allVerbs, makes: true, types: corev1.AddToScheme,
 		strategy: byRules(api.RulesOf(upstream.SetObjectDefaults_LimitRange, upstream.Convert_v1_LimitRange_To_core_LimitRange,
 			validation.ValidateLimitRange, func(l, _ *core.LimitRange) field.ErrorList { return validation.ValidateLimitRange(l) }), nil),
-		columns: []metav1.TableColumnDefinition{
-			column("Name", "string", 0, "Name of the LimitRange."),
-			column("Created At", "string", 0, "When it was made."),
-		},
-
-		cells: func(o store.Object) []any {
-			return []any{o.GetName(), o.GetCreationTimestamp().UTC().Format(time.RFC3339)}
-		},
+		columns: madeColumns("LimitRange"),
+		cells:   madeCells,
 	})
 }

@@ -8,7 +8,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	metrics "k8s.io/metrics/pkg/apis/metrics/v1beta1"
 
 	"github.com/minikubelet/minikubelet/store"
@@ -20,11 +19,9 @@ var metricsVerbs = []string{"get", "list"}
 // nodeMetricsKind and podMetricsKind are in no store: they are measured when
 // somebody asks.
 func nodeMetricsKind(cfg *Config) *kind {
-	return &kind{
+	return declare[metrics.NodeMetrics, metrics.NodeMetricsList](&kind{
 		group: metrics.GroupName, version: "v1beta1", name: "nodes", kind: "NodeMetrics", verbs: metricsVerbs,
-		types:  metrics.AddToScheme,
-		object: func() store.Object { return new(metrics.NodeMetrics) },
-		list:   func() runtime.Object { return new(metrics.NodeMetricsList) },
+		types: metrics.AddToScheme,
 		measure: func(ctx context.Context, _ string) ([]store.Object, error) {
 			m, err := cfg.Stats.NodeMetrics(ctx)
 			if err != nil {
@@ -46,15 +43,13 @@ func nodeMetricsKind(cfg *Config) *kind {
 			m := o.(*metrics.NodeMetrics)
 			return []any{m.Name, m.Usage.Cpu().String(), m.Usage.Memory().String(), m.Window.Duration.Round(time.Millisecond).String()}
 		},
-	}
+	})
 }
 
 func podMetricsKind(cfg *Config) *kind {
-	return &kind{
+	return declare[metrics.PodMetrics, metrics.PodMetricsList](&kind{
 		group: metrics.GroupName, version: "v1beta1", name: "pods", kind: "PodMetrics", namespaced: true, verbs: metricsVerbs,
-		types:  metrics.AddToScheme,
-		object: func() store.Object { return new(metrics.PodMetrics) },
-		list:   func() runtime.Object { return new(metrics.PodMetricsList) },
+		types: metrics.AddToScheme,
 		measure: func(ctx context.Context, namespace string) ([]store.Object, error) {
 			pods, err := cfg.Stats.PodMetrics(ctx, namespace)
 			if err != nil {
@@ -84,5 +79,5 @@ func podMetricsKind(cfg *Config) *kind {
 			}
 			return []any{m.Name, sum.Cpu().String(), sum.Memory().String(), m.Window.Duration.Round(time.Millisecond).String()}
 		},
-	}
+	})
 }

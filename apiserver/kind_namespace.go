@@ -12,7 +12,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/minikubelet/minikubelet/api"
@@ -23,13 +22,11 @@ import (
 const namespaces = "namespaces"
 
 func namespaceKind(s *Server) *kind {
-	k := &kind{
+	k := declare[corev1.Namespace, corev1.NamespaceList](&kind{
 		version: "v1", name: namespaces, singular: "namespace", kind: "Namespace", short: []string{"ns"},
 		verbs:    []string{"create", "delete", "get", "list", "patch", "update", "watch"},
 		strategy: namespaceStrategy(s), admit: (*Server).admitNamespace,
-		types:  corev1.AddToScheme,
-		object: func() store.Object { return new(corev1.Namespace) },
-		list:   func() runtime.Object { return new(corev1.NamespaceList) },
+		types: corev1.AddToScheme,
 		columns: []metav1.TableColumnDefinition{
 			column("Name", "string", 0, "Name of the namespace."),
 			column("Status", "string", 0, "Active or Terminating."),
@@ -41,7 +38,7 @@ func namespaceKind(s *Server) *kind {
 		fields: func(o store.Object) fields.Set {
 			return fields.Set{"status.phase": string(o.(*corev1.Namespace).Status.Phase)}
 		},
-	}
+	})
 	k.subresources = []subresource{
 		k.statusBy(func(o, old store.Object) (field.ErrorList, []string) {
 			n, before := o.(*corev1.Namespace), old.(*corev1.Namespace)

@@ -10,7 +10,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	upstream "k8s.io/kubernetes/pkg/apis/core/v1"
 	"k8s.io/kubernetes/pkg/apis/core/validation"
@@ -21,12 +20,10 @@ import (
 )
 
 func nodeKind() *kind {
-	k := &kind{
+	k := declare[corev1.Node, corev1.NodeList](&kind{
 		version: "v1", name: "nodes", singular: "node", kind: "Node", short: []string{"no"}, verbs: []string{"get", "list", "patch", "update", "watch"},
 		strategy: nodeStrategy(),
 		types:    corev1.AddToScheme,
-		object:   func() store.Object { return new(corev1.Node) },
-		list:     func() runtime.Object { return new(corev1.NodeList) },
 		columns: []metav1.TableColumnDefinition{
 			column("Name", "string", 0, "Name of the node."),
 			column("Status", "string", 0, "Whether it is ready."),
@@ -43,7 +40,7 @@ func nodeKind() *kind {
 		fields: func(o store.Object) fields.Set {
 			return fields.Set{"spec.unschedulable": strconv.FormatBool(o.(*corev1.Node).Spec.Unschedulable)}
 		},
-	}
+	})
 	k.subresources = []subresource{nodeProxy(), k.statusBy(func(o, old store.Object) (field.ErrorList, []string) {
 		n := o.(*corev1.Node)
 		n.Spec = old.(*corev1.Node).Spec

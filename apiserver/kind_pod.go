@@ -10,7 +10,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/duration"
 
 	"github.com/minikubelet/minikubelet/store"
@@ -18,13 +17,11 @@ import (
 
 func podKind(s *Server) *kind {
 	cfg := &s.cfg
-	k := &kind{
+	k := declare[corev1.Pod, corev1.PodList](&kind{
 		version: "v1", name: "pods", singular: "pod", kind: "Pod", short: []string{"po"}, categories: []string{"all"},
 		namespaced: true, verbs: allVerbs, subresources: []subresource{podBinding(), podLog(), podExec(), podAttach(), podPortForward(), podEphemeralContainers(cfg), podResize(s), podEviction(), podProxy()},
 		strategy: podStrategy(s), complete: (*Server).completePod, admit: (*Server).admitPod, created: (*Server).createdPod,
-		types:  corev1.AddToScheme,
-		object: func() store.Object { return new(corev1.Pod) },
-		list:   func() runtime.Object { return new(corev1.PodList) },
+		types: corev1.AddToScheme,
 		columns: []metav1.TableColumnDefinition{
 			column("Name", "string", 0, "Name of the Pod."),
 			column("Ready", "string", 0, "Containers that are ready, of all that stay."),
@@ -47,7 +44,7 @@ func podKind(s *Server) *kind {
 				"status.nominatedNodeName": p.Status.NominatedNodeName,
 			}
 		},
-	}
+	})
 	k.subresources = append(k.subresources, podStatus(cfg, k))
 	return k
 }

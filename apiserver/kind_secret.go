@@ -6,14 +6,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/minikubelet/minikubelet/api"
 	"github.com/minikubelet/minikubelet/store"
 )
 
 func secretKind() *kind {
-	return &kind{
+	return declare[corev1.Secret, corev1.SecretList](&kind{
 		version: "v1", name: "secrets", singular: "secret", kind: "Secret",
 		namespaced: true, verbs: allVerbs,
 		strategy: byRules(api.SecretRules(), func(o, old store.Object) {
@@ -21,9 +20,7 @@ func secretKind() *kind {
 				s.Type = old.(*corev1.Secret).Type
 			}
 		}),
-		types:  corev1.AddToScheme,
-		object: func() store.Object { return new(corev1.Secret) },
-		list:   func() runtime.Object { return new(corev1.SecretList) },
+		types: corev1.AddToScheme,
 		columns: []metav1.TableColumnDefinition{
 			column("Name", "string", 0, "Name of the Secret."),
 			column("Type", "string", 0, "What its data are for."),
@@ -35,5 +32,5 @@ func secretKind() *kind {
 			return []any{s.Name, string(s.Type), int64(len(s.Data)), age(s.CreationTimestamp)}
 		},
 		fields: func(o store.Object) fields.Set { return fields.Set{"type": string(o.(*corev1.Secret).Type)} },
-	}
+	})
 }

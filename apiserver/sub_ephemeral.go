@@ -47,13 +47,7 @@ func podPart(name string, write func(p, old *corev1.Pod) (field.ErrorList, []str
 			whole, _ := s.find(req)
 			part := *whole
 			part.strategy = &strategy{update: update}
-			switch req.verb {
-			case "patch":
-				return s.patch(w, r, &part, req)
-			case "update":
-				return s.update(w, r, &part, req)
-			}
-			return s.get(w, r, &part, req)
+			return s.servePart(w, r, &part, req)
 		},
 	}
 }

@@ -18,13 +18,18 @@ func (k *kind) statusBy(update func(o, old store.Object) (field.ErrorList, []str
 	return subresource{
 		name: "status", verbs: []string{"get", "patch", "update"}, kind: k.gvk(),
 		serve: func(s *Server, w http.ResponseWriter, r *http.Request, req request) error {
-			switch req.verb {
-			case "get":
-				return s.get(w, r, &as, req)
-			case "patch":
-				return s.patch(w, r, &as, req)
-			}
-			return s.update(w, r, &as, req)
+			return s.servePart(w, r, &as, req)
 		},
 	}
+}
+
+// servePart is for subresources that are the object itself, with another strategy.
+func (s *Server) servePart(w http.ResponseWriter, r *http.Request, k *kind, req request) error {
+	switch req.verb {
+	case "patch":
+		return s.patch(w, r, k, req)
+	case "update":
+		return s.update(w, r, k, req)
+	}
+	return s.get(w, r, k, req)
 }

@@ -104,13 +104,11 @@ func TestArtifactVolumes(t *testing.T) {
 	}
 	n.applied(podOf("never", apps(sh("a", forever, mounts)), volume("bad")))
 	n.awaitPod("never", "is told why", func(p *corev1.Pod) bool {
-		w := status(p, "a").State.Waiting
-		return w != nil && w.Reason == "ErrImagePull" && strings.Contains(w.Message, `has the title "../a.json" (annotation org.opencontainers.image.title): it is no path below a directory`)
+		return waits(p, "a", "ErrImagePull") && strings.Contains(status(p, "a").State.Waiting.Message, `has the title "../a.json" (annotation org.opencontainers.image.title): it is no path below a directory`)
 	})
 	n.applied(podOf("run", apps("{name: a, image: "+quote(r.ref("model", "v1"))+", command: [/weights]}")))
 	n.awaitPod("run", "cannot be run", func(p *corev1.Pod) bool {
-		w := status(p, "a").State.Waiting
-		return w != nil && w.Reason == "CreateContainerError" && strings.Contains(w.Message, "it can be a volume, but no container")
+		return waits(p, "a", "CreateContainerError") && strings.Contains(status(p, "a").State.Waiting.Message, "it can be a volume, but no container")
 	})
 	n.kubectl("delete", "pods", "--all", "--wait=false")
 	for _, name := range []string{"reader", "mapped", "never", "run"} {

@@ -29,8 +29,9 @@ const (
 	listenDefault = "127.0.0.1:6443"
 	// Other agents listen on ports from portFirst on, derived from their names.
 	portFirst, ports = 20000, 10000
-	// renewEvery is how often certificates are looked at: the clock may have been set.
-	renewEvery = 10 * time.Minute
+	// renewEvery is how often certificates are looked at, at least: the clock may have been
+	// set. What could not be renewed waits for renewAgain.
+	renewEvery, renewAgain = 10 * time.Minute, time.Minute
 )
 
 // front is the API with its listeners.
@@ -239,15 +240,20 @@ func (f *front) aggregate(ctx context.Context) {
 
 // renew keeps the certificates good.
 func (f *front) renew(ctx context.Context) {
+	failed := false
 	for {
+		wait := renewAgain
+		if !failed {
+			wait = min(max(time.Until(f.pki.Due()), 0)+time.Second, renewEvery)
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-f.agent.namesChanged:
-		case <-time.After(renewEvery):
+		case <-time.After(wait):
 		}
 		changed, err := f.pki.Renew()
-		if err != nil {
+		if failed = err != nil; failed {
 			f.agent.log.Error("cannot renew the API's certificates; it is tried again", "err", err)
 		}
 		if changed {

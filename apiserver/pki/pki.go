@@ -113,6 +113,14 @@ func (d *Dir) Renew() (changed bool, err error) {
 	return newCA || newAdmin, nil
 }
 
+// Due is when Renew has something to do: the first of the certificates has a third of its
+// life left.
+func (d *Dir) Due() time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.MinFunc([]time.Time{d.ca.due(), d.server.due(), d.admin.due()}, time.Time.Compare)
+}
+
 // due is when a third of the life is left.
 func (p *pair) due() time.Time {
 	life := leafLife

@@ -59,6 +59,7 @@ func (s *Server) ServePorts(w http.ResponseWriter, r *http.Request, dial Dialer)
 	select {
 	case <-frames.CloseChan():
 	case <-ctx.Done():
+		_ = conn.Close() // or a client that takes nothing would hold what is still to be written
 	}
 	cancel()
 	_ = frames.Close() // the client has gone

@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 	"testing/synctest"
 )
@@ -33,4 +35,19 @@ func TestDialsAreBounded(t *testing.T) {
 			t.Errorf("%d connections were made, not %d", n, connectionsMax)
 		}
 	})
+}
+
+// TestForwardingEndsWithoutItsClient: the request ends, and the client takes nothing.
+func TestForwardingEndsWithoutItsClient(t *testing.T) {
+	here, there := net.Pipe()
+	defer there.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	r := httptest.NewRequestWithContext(ctx, "POST", "/", nil)
+	r.Header = http.Header{"Connection": {"Upgrade"}, "Upgrade": {"SPDY/3.1"}, "X-Stream-Protocol-Version": {protocolPorts}}
+	cancel()
+	var s Server
+	w := hijacked{httptest.NewRecorder(), here}
+	if err := s.ServePorts(w, r, func(context.Context, uint16) (net.Conn, error) { return nil, errors.New("refused") }); err != nil {
+		t.Error(err)
+	}
 }

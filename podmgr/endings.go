@@ -149,14 +149,7 @@ func EndedByShutdown(s *store.Store, pod *corev1.Pod) bool {
 // graceOf is how long a Pod has that the node ends: what the node gives, nil for
 // the Pod's own period, and a second at least, as in the kubelet.
 func graceOf(pod *corev1.Pod, seconds *int64) time.Duration {
-	grace := int64(corev1.DefaultTerminationGracePeriodSeconds)
-	switch {
-	case seconds != nil:
-		grace = *seconds
-	case pod.Spec.TerminationGracePeriodSeconds != nil:
-		grace = *pod.Spec.TerminationGracePeriodSeconds
-	}
-	return plan.Seconds(max(grace, 1))
+	return plan.Seconds(max(gracePeriod(pod, seconds), 1))
 }
 
 // active are the Pods that have a worker and no terminal phase.

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/minikubelet/minikubelet/podmgr/plan"
 	"github.com/minikubelet/minikubelet/store"
@@ -43,13 +44,7 @@ func RequestDeletion(s *store.Store, namespace, name string, seconds *int64) err
 // AskToEnd sets the deletion's time of a Pod, which is the caller's own; false when
 // it is set to that or an earlier one already. See RequestDeletion.
 func AskToEnd(pod *corev1.Pod, seconds *int64) bool {
-	grace := int64(corev1.DefaultTerminationGracePeriodSeconds)
-	switch {
-	case seconds != nil:
-		grace = *seconds
-	case pod.Spec.TerminationGracePeriodSeconds != nil:
-		grace = *pod.Spec.TerminationGracePeriodSeconds
-	}
+	grace := gracePeriod(pod, seconds)
 	if grace < 0 {
 		grace = 1
 	}
@@ -61,4 +56,12 @@ func AskToEnd(pod *corev1.Pod, seconds *int64) bool {
 	pod.DeletionTimestamp, pod.DeletionGracePeriodSeconds = &at, &grace
 	pod.Generation++
 	return true
+}
+
+// gracePeriod is what is asked for, in seconds, or the Pod's own.
+func gracePeriod(pod *corev1.Pod, seconds *int64) int64 {
+	if seconds == nil {
+		seconds = pod.Spec.TerminationGracePeriodSeconds
+	}
+	return ptr.Deref(seconds, corev1.DefaultTerminationGracePeriodSeconds)
 }

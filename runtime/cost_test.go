@@ -47,8 +47,7 @@ func TestCommits(t *testing.T) {
 		}
 		before = after
 	}
-	sandbox := n.sandbox()
-	n.run(sandbox)
+	sandbox := n.runSandbox()
 	c := n.container(sandbox, "sleep 1000")
 	n.run(c)
 	ctx := n.engine.Context(t.Context())

@@ -14,8 +14,7 @@ import (
 
 func TestExec(t *testing.T) {
 	n := newNode(t)
-	sandbox := n.sandbox()
-	n.run(sandbox)
+	sandbox := n.runSandbox()
 
 	t.Run("output and exit code", func(t *testing.T) {
 		var stdout, stderr bytes.Buffer

@@ -387,6 +387,14 @@ func (n *node) sandbox() Container {
 	}
 }
 
+// runSandbox makes a sandbox that runs.
+func (n *node) runSandbox() Container {
+	n.t.Helper()
+	c := n.sandbox()
+	n.run(c)
+	return c
+}
+
 // container describes an app container that runs a shell script.
 func (n *node) container(sandbox Container, script string) Container {
 	id := newID()

@@ -9,8 +9,7 @@ import (
 
 func TestLayerUsageGrowsWithWhatIsWritten(t *testing.T) {
 	n := newNode(t)
-	sandbox := n.sandbox()
-	n.run(sandbox)
+	sandbox := n.runSandbox()
 	c := n.container(sandbox, "head -c 3000000 /dev/zero >/written; sync /written; sleep 1000")
 	n.run(c)
 	n.eventually("3 MB in the writable layer", func() bool {

@@ -19,8 +19,7 @@ import (
 
 func TestLifecycle(t *testing.T) {
 	n := newNode(t)
-	sandbox := n.sandbox()
-	n.run(sandbox)
+	sandbox := n.runSandbox()
 	c := n.container(sandbox, "exit 7")
 	c.Attempt = 3
 	n.create(c)
@@ -115,8 +114,7 @@ func parentOf(t *testing.T, pid int) string {
 
 func TestCommandNotFound(t *testing.T) {
 	n := newNode(t)
-	sandbox := n.sandbox()
-	n.run(sandbox)
+	sandbox := n.runSandbox()
 	c := n.container(sandbox, "")
 	c.Spec = n.spec(c.ID, "/no/such/command")
 	s, err := n.runtime.Create(t.Context(), c)
@@ -159,8 +157,7 @@ func TestCommandNotFoundWhileSandboxIsMade(t *testing.T) {
 
 func TestCreateErrors(t *testing.T) {
 	n := newNode(t)
-	sandbox := n.sandbox()
-	n.run(sandbox)
+	sandbox := n.runSandbox()
 	broken := errors.New("broken")
 	for name, test := range map[string]struct {
 		change func(c *Container)
@@ -213,8 +210,7 @@ func TestCreateCancelled(t *testing.T) {
 // end of it, and it can be made when the reason has gone.
 func TestEngineInTheWay(t *testing.T) {
 	n := newNode(t)
-	sandbox := n.sandbox()
-	n.run(sandbox)
+	sandbox := n.runSandbox()
 	c := n.container(sandbox, "exit 7")
 	bundle := filepath.Join(n.bundles(), c.ID)
 	if err := os.Mkdir(bundle, 0o700); err != nil {
@@ -234,8 +230,7 @@ func TestEngineInTheWay(t *testing.T) {
 
 func TestLog(t *testing.T) {
 	n := newNode(t)
-	sandbox := n.sandbox()
-	n.run(sandbox)
+	sandbox := n.runSandbox()
 	c := n.container(sandbox, "echo out; echo err >&2")
 	c.LogPath = filepath.Join(n.dir, "a b?%.log")
 	n.run(c)
@@ -251,8 +246,7 @@ func TestLog(t *testing.T) {
 
 func TestOOMKill(t *testing.T) {
 	n := newNode(t)
-	sandbox := n.sandbox()
-	n.run(sandbox)
+	sandbox := n.runSandbox()
 	c := n.container(sandbox, "exec tail /dev/zero")
 	inner := c.Spec
 	c.Spec = func(ctx context.Context, in SpecInput) (*specs.Spec, error) {
@@ -292,8 +286,7 @@ func TestViewOfImage(t *testing.T) {
 // TestRemoveSandbox: what runs when the sandbox is killed has ended, what never ran is gone, and the sandbox with it.
 func TestRemoveSandbox(t *testing.T) {
 	n := newNode(t)
-	sandbox := n.sandbox()
-	n.run(sandbox)
+	sandbox := n.runSandbox()
 	runs, ended, waits := n.container(sandbox, "sleep 1000"), n.container(sandbox, "exit 3"), n.container(sandbox, "true")
 	n.run(runs)
 	n.run(ended)
@@ -331,8 +324,7 @@ func TestRemoveSandbox(t *testing.T) {
 // TestRemoveSandboxAlive: a kill that kills nothing is made up for by the OCI runtime.
 func TestRemoveSandboxAlive(t *testing.T) {
 	n := newNode(t)
-	sandbox := n.sandbox()
-	n.run(sandbox)
+	sandbox := n.runSandbox()
 	c := n.container(sandbox, "sleep 1000")
 	n.run(c)
 	if err := n.runtime.RemoveSandbox(t.Context(), sandbox.ID, func(context.Context) error { return nil }); err != nil {

@@ -29,8 +29,7 @@ func (n *node) kill(pid int) {
 // meanwhile is known with its exit code.
 func TestAgentRestarts(t *testing.T) {
 	n := newNode(t)
-	sandbox := n.sandbox()
-	n.run(sandbox)
+	sandbox := n.runSandbox()
 	runs, waits, ends := n.container(sandbox, "sleep 1000"), n.container(sandbox, "exit 4"), n.container(sandbox, "sleep 1000; exit 1")
 	n.run(runs)
 	n.create(waits)
@@ -68,8 +67,7 @@ func TestAgentRestarts(t *testing.T) {
 // TestExitsOnRecord: an exit that was seen survives the loss of everything but the disk.
 func TestExitsOnRecord(t *testing.T) {
 	n := newNode(t)
-	sandbox := n.sandbox()
-	n.run(sandbox)
+	sandbox := n.runSandbox()
 	ended, lost, unstarted := n.container(sandbox, "exit 9"), n.container(sandbox, "sleep 1000"), n.container(sandbox, "sleep 1000")
 	n.run(ended)
 	n.run(lost)
@@ -136,8 +134,7 @@ func (n *node) reboot() {
 // TestHalfMade starts from what a crash in the middle of Create leaves: a record, perhaps a snapshot, and no task.
 func TestHalfMade(t *testing.T) {
 	n := newNode(t)
-	sandbox := n.sandbox()
-	n.run(sandbox)
+	sandbox := n.runSandbox()
 	c := n.container(sandbox, "exit 3")
 	ctx := n.engine.Context(t.Context())
 	s := c.newStatus()
@@ -167,8 +164,7 @@ func TestHalfMade(t *testing.T) {
 // TestPauseDies: the end of the sandbox's process is seen like any other, and the other containers go on until they are removed.
 func TestPauseDies(t *testing.T) {
 	n := newNode(t)
-	sandbox := n.sandbox()
-	n.run(sandbox)
+	sandbox := n.runSandbox()
 	c := n.container(sandbox, "sleep 1000")
 	n.run(c)
 	s, _ := n.runtime.Status(sandbox.ID)
@@ -191,8 +187,7 @@ func TestPauseDies(t *testing.T) {
 // container and before the agent.
 func TestSandboxRemoved(t *testing.T) {
 	n := newNode(t)
-	sandbox := n.sandbox()
-	n.run(sandbox)
+	sandbox := n.runSandbox()
 	ended, waits := n.container(sandbox, "exit 3"), n.container(sandbox, "true")
 	last := n.container(sandbox, "sleep 1000")
 	n.run(ended)
@@ -229,8 +224,7 @@ func TestShimDies(t *testing.T) {
 	for _, down := range []bool{false, true} {
 		t.Run(map[bool]string{false: "while the agent runs", true: "while the agent is down"}[down], func(t *testing.T) {
 			n := newNode(t)
-			sandbox := n.sandbox()
-			n.run(sandbox)
+			sandbox := n.runSandbox()
 			runs, waits := n.container(sandbox, "sleep 1000"), n.container(sandbox, "sleep 1000")
 			n.run(runs)
 			n.create(waits)

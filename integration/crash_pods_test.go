@@ -15,8 +15,12 @@ type crashJob struct {
 	// init are the init containers, a sidecar among them perhaps.
 	init []crashContainer
 	apps []crashContainer
-	// objects: a ConfigMap and a Secret are mounted, and a variable comes from one.
+	// objects: a ConfigMap, a Secret, trust anchors and a token are mounted, and a
+	// variable comes from the first.
 	objects bool
+	// volumes: an artifact, and parts of a claim that all share and of an ephemeral volume
+	// are mounted. The first container writes its job's name into both.
+	volumes bool
 	// deadline: one more container goes on until the Pod's deadline.
 	deadline bool
 	// users: it has a user namespace.
@@ -53,7 +57,8 @@ func (j *crashJob) restartsAll() bool {
 
 // newJob draws a job.
 func (c *crashes) newJob(number int) *crashJob {
-	job := &crashJob{name: "job-" + strconv.Itoa(number), objects: c.random.IntN(3) == 0, deadline: c.random.IntN(8) == 0, users: c.random.IntN(3) == 0}
+	job := &crashJob{name: "job-" + strconv.Itoa(number), objects: c.random.IntN(3) == 0, volumes: c.random.IntN(3) == 0,
+		deadline: c.random.IntN(8) == 0, users: c.random.IntN(3) == 0}
 	for i := range 1 + c.random.IntN(2) {
 		job.init = append(job.init, crashContainer{name: "i" + strconv.Itoa(i), lines: c.random.IntN(200)})
 	}
@@ -74,6 +79,9 @@ func (c *crashes) newJob(number int) *crashJob {
 // script notes the start, writes the lines in four portions, and ends.
 func (c *crashContainer) script(job *crashJob) string {
 	note := fmt.Sprintf("echo %s >>/starts/%s; ", c.name, job.name)
+	if job.volumes && c.name == job.init[0].name { // who waits for its note reads it
+		note = fmt.Sprintf("echo %s >/claimed/name; echo %s >/own/name; ", job.name, job.name) + note
+	}
 	if c.sidecar {
 		return note + fmt.Sprintf("trap \"echo term >>/starts/%s.end; exit 0\" TERM; while :; do sleep 0.1; done", job.name)
 	}
@@ -81,7 +89,10 @@ func (c *crashContainer) script(job *crashJob) string {
 		note += fmt.Sprintf("if [ ! -e /shared/%s ]; then touch /shared/%s; sleep 0.3; exit 42; fi; ", c.name, c.name)
 	}
 	if job.objects {
-		note += "if [ $FROM-$(cat /conf/k)-$(cat /hidden/s)-$(cat /both/k)-$(cat /both/s) != one-one-two-one-two ]; then exit 99; fi; "
+		note += "if [ $FROM-$(cat /conf/k)-$(cat /hidden/s)-$(cat /both/k)-$(cat /both/s)-$(grep -c BEGIN /both/ca)-$(cut -c1-3 /both/token) != one-one-two-one-two-1-eyJ ]; then exit 99; fi; "
+	}
+	if job.volumes {
+		note += fmt.Sprintf("if [ $(cat /claimed/name)-$(cat /own/name)-$(cat /art/k)-$(cat /one) != %s-%s-three-three ]; then exit 98; fi; ", job.name, job.name)
 	}
 	return note + fmt.Sprintf("for p in 0 1 2 3; do seq $((p*%d+1)) $((p*%d+%d)); sleep 0.1; done; exit %d", c.lines, c.lines, c.lines, c.code)
 }
@@ -123,7 +134,15 @@ func (c *crashes) manifest(job *crashJob) string {
 	if job.objects {
 		mounts = ", {name: conf, mountPath: /conf}, {name: hidden, mountPath: /hidden}, {name: both, mountPath: /both}"
 		volumes = ", {name: conf, configMap: {name: conf}}, {name: hidden, secret: {secretName: hidden}}, " +
-			"{name: both, projected: {sources: [{configMap: {name: conf}}, {secret: {name: hidden}}]}}"
+			"{name: both, projected: {sources: [{configMap: {name: conf}}, {secret: {name: hidden}}, {clusterTrustBundle: {name: anchors, path: ca}}, {serviceAccountToken: {path: token}}]}}"
+		more += "  serviceAccountName: default\n"
+	}
+	if job.volumes {
+		mounts += ", {name: claimed, mountPath: /claimed, subPath: " + job.name + "}, {name: own, mountPath: /own, subPath: a/b}, " +
+			"{name: art, mountPath: /art}, {name: art, mountPath: /one, subPath: k}"
+		volumes += ", {name: claimed, persistentVolumeClaim: {claimName: data}}, " +
+			"{name: own, ephemeral: {volumeClaimTemplate: {spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}}}}, " +
+			"{name: art, image: {reference: " + c.artifact + ", pullPolicy: IfNotPresent}}"
 	}
 	for _, i := range job.init {
 		init += c.container(i.name, i.script(job), mounts, i.fields(job))
@@ -133,7 +152,7 @@ func (c *crashes) manifest(job *crashJob) string {
 	}
 	if job.deadline {
 		apps += c.container("endless", fmt.Sprintf("echo endless >>/starts/%s; while :; do sleep 0.1; done", job.name), "", "")
-		more = "  activeDeadlineSeconds: 20\n  terminationGracePeriodSeconds: 1\n"
+		more += "  activeDeadlineSeconds: 20\n  terminationGracePeriodSeconds: 1\n"
 	}
 	if job.users {
 		more += "  hostUsers: false\n"
@@ -143,7 +162,9 @@ func (c *crashes) manifest(job *crashJob) string {
 
 // objects are what jobs refer to.
 func (c *crashes) objects() string {
-	return strings.Join([]string{conf("conf", "k: one"), secret("hidden", "s: two")}, "---\n")
+	return strings.Join([]string{
+		conf("conf", "k: one"), secret("hidden", "s: two"), trustBundle("anchors", "", newCA(c.t)), goes(claim("data", "ReadWriteOnce", "")),
+	}, "---\n")
 }
 
 // steadyPod is never to be disturbed. Its container web answers at a hostPort, and its

@@ -20,6 +20,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/minikubelet/minikubelet/runtime/image/imagetest"
 )
 
 var (
@@ -35,6 +37,8 @@ type crashes struct {
 	jobs   map[string]*crashJob // by name, also those that were removed
 	port   int
 	steady map[string]string // container IDs of the steady Pod by name
+	// artifact is a reference to one that has the file k.
+	artifact string
 }
 
 // TestCrashes kills the agent at random moments while Pods start, run, end and
@@ -52,6 +56,7 @@ func TestCrashes(t *testing.T) {
 	c := &crashes{
 		node: newNode(t), random: rand.New(rand.NewPCG(seed, 0)),
 		jobs: make(map[string]*crashJob), steady: make(map[string]string), port: freePort(t),
+		artifact: newRegistry(t, "", "").pushArtifact("files", imagetest.File{Path: "k", Content: []byte("three\n")}),
 	}
 	c.openToAll()
 	if err := os.Mkdir(c.path("starts"), 0o755); err != nil {
@@ -211,7 +216,7 @@ func (c *crashes) finish() {
 	c.eventually("all Pods are gone", func() bool { pods := c.pods(); return pods != nil && len(pods) == 0 })
 	var left []string
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(100 * time.Millisecond) {
-		if left = c.residue(); len(left) == 0 || time.Now().After(end) {
+		if left = append(c.residue(), c.volumes()...); len(left) == 0 || time.Now().After(end) {
 			break
 		}
 	}

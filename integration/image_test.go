@@ -53,6 +53,19 @@ func (r *testRegistry) ref(repository, tag string) string {
 	return strings.TrimPrefix(r.URL, "http://") + "/" + repository + ":" + tag
 }
 
+// pushArtifact brings an artifact of these files, and is its name.
+func (r *testRegistry) pushArtifact(repository string, files ...imagetest.File) (ref string) {
+	r.t.Helper()
+	a, err := imagetest.NewArtifact("application/vnd.example.model.v1", files...)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if err := imagetest.Push(r.t.Context(), &http.Client{Transport: r}, r.URL, repository, "v1", a); err != nil {
+		r.t.Fatal(err)
+	}
+	return r.ref(repository, "v1")
+}
+
 // RoundTrip adds the credentials.
 func (r *testRegistry) RoundTrip(req *http.Request) (*http.Response, error) {
 	if r.user != "" {

@@ -76,13 +76,7 @@ func TestArtifactVolumes(t *testing.T) {
 	kubectlPath(t)
 	r := newRegistry(t, "", "")
 	for name, title := range map[string]string{"model": "conf/a.json", "bad": "../a.json"} {
-		a, err := imagetest.NewArtifact("application/vnd.example.model.v1", imagetest.File{Path: "weights", Content: []byte("heavy\n")}, imagetest.File{Path: title, Content: []byte("{}\n")})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := imagetest.Push(t.Context(), r.Client(), r.URL, name, "v1", a); err != nil {
-			t.Fatal(err)
-		}
+		r.pushArtifact(name, imagetest.File{Path: "weights", Content: []byte("heavy\n")}, imagetest.File{Path: title, Content: []byte("{}\n")})
 	}
 	n := newNode(t)
 	n.openToAll()

@@ -100,15 +100,10 @@ func TestVolumeBehaviours(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	artifact, err := imagetest.NewArtifact("application/vnd.example.files.v1", file)
-	if err != nil {
+	if err := imagetest.Push(t.Context(), r.Client(), r.URL, "files", "v1", files); err != nil {
 		t.Fatal(err)
 	}
-	for repo, image := range map[string]*imagetest.Image{"files": files, "artifact": artifact} {
-		if err := imagetest.Push(t.Context(), r.Client(), r.URL, repo, "v1", image); err != nil {
-			t.Fatal(err)
-		}
-	}
+	r.pushArtifact("artifact", file)
 	n := startNode(t)
 	kinds := volumeKinds(t, r)
 	pods := make(map[string]corev1.Pod)

@@ -17,7 +17,7 @@ import (
 // someCA is a certificate that vouches for others, a new one at each call.
 func someCA(t *testing.T) string {
 	t.Helper()
-	d, err := pki.Open(t.TempDir(), nil)
+	d, err := pki.Open(t.TempDir(), func() []string { return nil })
 	if err != nil {
 		t.Fatal(err)
 	}

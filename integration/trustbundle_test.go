@@ -16,7 +16,7 @@ import (
 // newCA is a CA certificate that nothing else has.
 func newCA(t *testing.T) string {
 	t.Helper()
-	d, err := pki.Open(t.TempDir(), nil)
+	d, err := pki.Open(t.TempDir(), func() []string { return nil })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,8 +33,9 @@ type volumeKind struct {
 	stays bool
 }
 
-// volumeKinds are all types with files that can be written and read. Huge pages can but be
-// mapped, and block devices have no files: see TestHugePagesVolume and TestBlockDevices.
+// volumeKinds are all types with files that can be written and read on any machine. Huge
+// pages can but be mapped, block devices have no files, and nfs is not in every kernel: see
+// TestHugePagesVolume, TestBlockDevices and TestNFSVolumes.
 func volumeKinds(t *testing.T, r *testRegistry) map[string]volumeKind {
 	t.Helper()
 	kinds := map[string]volumeKind{

@@ -57,6 +57,9 @@ func (w *worker) createContainer(ctx context.Context, pod *corev1.Pod, a plan.Ac
 		return nil // the plan is out of date; the next one is not
 	}
 	container, err := w.container(ctx, pod, c, kind, stage, a)
+	if err != nil && ctx.Err() != nil {
+		return err // canceled with its sandbox or its Pod: not this container's fault
+	}
 	if err != nil {
 		if !errors.Is(err, runtime.ErrImage) {
 			err = &configError{err}

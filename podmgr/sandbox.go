@@ -50,6 +50,7 @@ func (w *worker) createSandbox(ctx context.Context, pod *corev1.Pod, attempt int
 		if err != nil {
 			w.setStage(nil)
 			stage.endNetwork()
+			w.cancelMembers(stage.id)
 			if ctx.Err() == nil {
 				err = errors.Join(err, w.dropSandbox(ctx, pod, stage.id))
 			}
@@ -295,6 +296,18 @@ func (w *worker) cancelOthers(key string) {
 	defer w.mu.Unlock()
 	for other, s := range w.busy {
 		if other != key {
+			s.cancel()
+		}
+	}
+}
+
+// cancelMembers ends the making of containers for a sandbox that will not be: they may wait
+// for its pause container, and its removal for them.
+func (w *worker) cancelMembers(sandbox string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, s := range w.busy {
+		if s.action.Kind == plan.CreateContainer && s.action.SandboxID == sandbox {
 			s.cancel()
 		}
 	}

@@ -33,6 +33,24 @@ func TestOlderVersionsAreNotTaken(t *testing.T) {
 	}
 }
 
+// TestMembersOfAFailedSandbox are not made any further; what is under way for others goes on.
+func TestMembersOfAFailedSandbox(t *testing.T) {
+	var canceled []string
+	w := &worker{busy: make(map[string]*step)}
+	for _, a := range []plan.Action{
+		{Kind: plan.CreateSandbox},
+		{Kind: plan.CreateContainer, Container: "member", SandboxID: "failed"},
+		{Kind: plan.CreateContainer, Container: "other", SandboxID: "next"},
+		{Kind: plan.PullImage, Image: "image"},
+	} {
+		w.busy[a.Key()] = newStep(a, func() { canceled = append(canceled, a.Key()) })
+	}
+	w.cancelMembers("failed")
+	if len(canceled) != 1 || canceled[0] != "container member" {
+		t.Errorf("canceled: %v", canceled)
+	}
+}
+
 // TestDeadlineDrawnNearer is for the race detector: a step takes an earlier deadline
 // while it looks at its own.
 func TestDeadlineDrawnNearer(t *testing.T) {

@@ -88,6 +88,7 @@ func TestExternalContainerd(t *testing.T) {
 	t.Setenv(externalEngines, "1")
 	t.Run("order", TestInitContainersRunInOrderBeforeAppsInParallel)
 	t.Run("adoption", TestContainersEndWhileTheAgentIsDown)
+	t.Run("volumes", TestVolumeBehaviours)
 	t.Run("restart of containerd", testContainerdRestarts)
 	t.Run("death of containerd", testContainerdDies)
 }

@@ -6,12 +6,10 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"runtime"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 )
 
 // TestHostIPIsFollowed goes through what happens to an edge node's address: DHCP brings
@@ -34,16 +32,13 @@ func TestHostIPIsFollowed(t *testing.T) {
 		defer cancel()
 		news, ended := make(chan struct{}, 1), make(chan error, 1)
 		go func() {
-			runtime.LockOSThread() // which ends with the goroutine, not at home
-			if err := unix.Setns(int(host.Fd()), unix.CLONE_NEWNET); err != nil {
-				ended <- err
-				return
-			}
-			ended <- FollowHostIP(ctx, func() {
-				select {
-				case news <- struct{}{}:
-				default:
-				}
+			ended <- inNetns(host.File, func() error {
+				return FollowHostIP(ctx, func() {
+					select {
+					case news <- struct{}{}:
+					default:
+					}
+				})
 			})
 		}()
 		patience := time.After(10 * time.Second)
